@@ -1,0 +1,1 @@
+"""Generalisation, risk and the release gate; knows no law."""

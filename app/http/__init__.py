@@ -1,0 +1,1 @@
+"""Doors: guard, problems, locale, headers, sessions."""

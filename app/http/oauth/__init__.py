@@ -1,0 +1,1 @@
+"""The authorization server; the only room that knows Authlib."""

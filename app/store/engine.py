@@ -1,0 +1,53 @@
+"""Opening a database: SQLite made durable and strict, PostgreSQL as it is (operations.md section 2).
+
+SQLite: WAL, synchronous=FULL, foreign keys, a busy timeout, and every write transaction begins IMMEDIATE, because a
+deferred one that turns into a write can be refused half-way without any waiting. A connection opened with the
+execution option `regard_read` begins DEFERRED, so that readers do not queue behind the one writer.
+The key store also sets secure_delete, so that removed key bytes are overwritten in their page.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_MILLISECONDS = 15_000
+
+
+def open_engine(url: str, *, keys: bool = False) -> Engine:
+    """Return an engine for `url`; `keys=True` for the key store."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, keys=keys)
+    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+
+
+def _sqlite(url: URL, *, keys: bool) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        for pragma in _pragmas(keys=keys):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("regard_read", False)
+        connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _pragmas(*, keys: bool) -> tuple[str, ...]:
+    common = (
+        f"busy_timeout={BUSY_MILLISECONDS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+    )
+    return (*common, "secure_delete=ON") if keys else common

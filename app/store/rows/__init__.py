@@ -1,0 +1,1 @@
+"""Typed declarative records without behaviour."""

@@ -1,0 +1,1 @@
+"""Signing keys, minting and checking of tokens and proofs; knows no law."""

@@ -1,0 +1,1 @@
+"""Where root keys live: one file per provider."""

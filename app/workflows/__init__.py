@@ -1,0 +1,1 @@
+"""Plan steps bound to effects, durably; the only room that knows DBOS."""
