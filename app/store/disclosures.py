@@ -1,0 +1,98 @@
+"""Repository of disclosures: who looked, when, at what (consent rule 51; GDPR arts 15(1)(c), 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.store.rows.subjects import DisclosureRow
+from consent.vocabulary import CategoryId, ControllerId, PartyId, PurposeId, SubjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """One read, look or sending. `id` is the reporter's own and makes reporting twice harmless."""
+
+    id: str
+    controller: ControllerId
+    subject: SubjectRef
+    party: PartyId
+    component: str | None
+    actor_role: str | None
+    categories: tuple[CategoryId, ...]
+    records: int
+    purpose: PurposeId
+    consent: str | None
+    attended: bool
+    action: str
+    at: datetime
+
+
+class SqlDisclosures:
+    """Disclosures within the caller's transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, disclosure: Disclosure) -> bool:
+        """Write one; return False when its id was reported before."""
+        if self._session.get(DisclosureRow, disclosure.id) is not None:
+            return False
+        self._session.add(_row(disclosure))
+        self._session.flush()
+        return True
+
+    def of_subject(self, subject: SubjectRef, *, limit: int = 500) -> Sequence[Disclosure]:
+        """The newest first."""
+        query = (
+            select(DisclosureRow)
+            .where(DisclosureRow.subject == subject)
+            .order_by(DisclosureRow.at.desc(), DisclosureRow.id)
+            .limit(limit)
+        )
+        return [_disclosure(row) for row in self._session.scalars(query)]
+
+    def recipients(self, subject: SubjectRef) -> frozenset[PartyId]:
+        """Every party that ever read the subject's data: the named recipients of art. 15(1)(c) (dsar rule 38)."""
+        query = select(DisclosureRow.party).where(DisclosureRow.subject == subject).distinct()
+        return frozenset(PartyId(party) for party in self._session.scalars(query))
+
+
+def _row(d: Disclosure) -> DisclosureRow:
+    return DisclosureRow(
+        id=d.id,
+        controller=d.controller,
+        subject=d.subject,
+        party=d.party,
+        component=d.component,
+        actor_role=d.actor_role,
+        categories=" ".join(sorted(d.categories)),
+        records=d.records,
+        purpose=d.purpose,
+        consent=d.consent,
+        attended=d.attended,
+        action=d.action,
+        at=d.at,
+    )
+
+
+def _disclosure(row: DisclosureRow) -> Disclosure:
+    return Disclosure(
+        id=row.id,
+        controller=ControllerId(row.controller),
+        subject=SubjectRef(row.subject),
+        party=PartyId(row.party),
+        component=row.component,
+        actor_role=row.actor_role,
+        categories=tuple(CategoryId(c) for c in row.categories.split()),
+        records=row.records,
+        purpose=PurposeId(row.purpose),
+        consent=row.consent,
+        attended=row.attended,
+        action=row.action,
+        at=row.at,
+    )
