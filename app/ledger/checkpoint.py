@@ -1,0 +1,85 @@
+"""Signing tree heads and lists as Ed25519 notes, and taking in a witness' cosignature.
+
+Formats: C2SP signed-note, tlog-checkpoint, tlog-cosignature. Leaves out where the private key lives: the caller hands
+in its 32-byte seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from app.ledger.errors import WitnessRefused
+from app.sdk.notes import (
+    Algorithm,
+    Checkpoint,
+    NoteError,
+    Signature,
+    Verifier,
+    checkpoint_body,
+    key_id,
+    parse_note,
+    write_note,
+)
+
+
+class NoteSigner:
+    """The ledger's signing key; `name` is the ledger's origin, e.g. `regard.example/ledger`."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        public = self._key.public_key().public_bytes_raw()
+        self.verifier = Verifier.parse(Verifier(name, Algorithm.ED25519, public).text())
+
+    def __repr__(self) -> str:
+        return f"NoteSigner({self.verifier.name!r})"
+
+    def sign(self, body: str) -> str:
+        """Return `body` (which ends with a line feed) as a signed note."""
+        signature = Signature(self.verifier.name, self.verifier.key_id, self._key.sign(body.encode()))
+        return write_note(body, [signature])
+
+    def checkpoint(self, size: int, root: bytes) -> str:
+        """Return the signed checkpoint of a tree head."""
+        return self.sign(checkpoint_body(Checkpoint(self.verifier.name, size, root)))
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """A checkpoint with one more signature, and when the witness gave it (Unix seconds)."""
+
+    note: str
+    time: int
+
+
+def add_cosignature(checkpoint: str, line: Signature, witness: Verifier) -> Cosigned:
+    """Add a witness' signature line to a checkpoint after checking it.
+
+    Raises WitnessRefused when it does not verify or the witness has signed this checkpoint already.
+    """
+    note = parse_note(checkpoint)
+    if witness.algorithm is not Algorithm.COSIGNATURE or any(s.key_id == line.key_id for s in note.signatures):
+        raise WitnessRefused("not a witness' key, or the witness has already cosigned")
+    cosigned = write_note(note.body, [*note.signatures, line])
+    try:
+        time = witness.check(parse_note(cosigned))
+    except NoteError as fault:
+        raise WitnessRefused(str(fault)) from fault
+    return Cosigned(cosigned, time or 0)
+
+
+def witness_id(name: str, public: bytes) -> bytes:
+    """Return the key id of a witness' Ed25519 key."""
+    return key_id(name, Algorithm.COSIGNATURE, public)
+
+
+def signed_by(checkpoint: str, verifiers: Sequence[Verifier]) -> list[str]:
+    """Return the names among `verifiers` whose signature on the checkpoint holds. Raises NoteError for a false one."""
+    note = parse_note(checkpoint)
+    ids = {(s.name, s.key_id) for s in note.signatures}
+    present = [v for v in verifiers if (v.name, v.key_id) in ids]
+    for verifier in present:
+        verifier.check(note)
+    return [verifier.name for verifier in present]

@@ -1,0 +1,478 @@
+"""Evidence bundles: what an auditor is handed, and the checking of it without the service (ledger.md).
+
+A bundle holds ledger entries, one joint Merkle proof, the signed checkpoint they belong to and a signed list of what
+was put in. The list is what lets the examiner *name* an edit, a removal, an insertion, a reordering or a truncation
+instead of only seeing that some hash is off. The file has exactly one spelling (the canonical one), so no byte of it
+can change unseen. Leaves out opening the sealed payloads: that takes audit keys, and the proofs hold without them
+(GDPR art. 17 and the ledger do not fight: an erased payload leaves its leaf valid).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from .errors import SdkError
+from .merkle import HASH_BYTES, ProofError, leaf_hash, root_of_some
+from .notes import Checkpoint, Note, NoteError, Verifier, parse_checkpoint, parse_note, strict_base64
+
+FORMAT = "regard-evidence/v1"
+ENVELOPE_VERSION = 1
+_SAFE_INTEGER = 2**53 - 1
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_LISTED = re.compile(r"(0|[1-9][0-9]{0,18}) ([A-Za-z0-9+/=]{44}) (sealed|bare)")
+_BUNDLE_KEYS = {"checkpoint", "entries", "format", "key", "list", "proof"}
+_ENVELOPE_TYPES: Mapping[str, type] = {
+    "actor": str,
+    "at": str,
+    "controller": str,
+    "digest": str,
+    "id": str,
+    "key": str,
+    "kind": str,
+    "seq": int,
+    "v": int,
+}
+
+
+class EvidenceError(SdkError):
+    """Bytes that are not what they should be; `code` says what."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def canonical(value: object) -> bytes:
+    """Return the one spelling of a JSON value that is hashed: RFC 8785 held to strings, integers, booleans and null.
+
+    Raises EvidenceError `evidence.not_canonical` for a float, an integer beyond 2**53, a key that is not ASCII text or
+    text that UTF-8 cannot carry: there the standards' spellings part.
+    """
+    _check_plain(value)
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError as fault:
+        raise EvidenceError("evidence.not_canonical", "text with half a surrogate pair") from fault
+
+
+def _check_plain(value: object) -> None:
+    if value is None or isinstance(value, (str, bool)):
+        return
+    if isinstance(value, int) and abs(value) <= _SAFE_INTEGER:
+        return
+    if isinstance(value, dict) and all(isinstance(key, str) and key.isascii() for key in value):
+        for item in value.values():
+            _check_plain(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_plain(item)
+    else:
+        raise EvidenceError("evidence.not_canonical", f"a {type(value).__name__} has no canonical spelling here")
+
+
+def parse_canonical(data: bytes) -> Any:
+    """Read canonical JSON and nothing else. Raises EvidenceError `evidence.json`, `evidence.not_canonical`."""
+    try:
+        value = json.loads(data)
+        spelled = canonical(value)
+    except (ValueError, RecursionError) as fault:
+        raise EvidenceError("evidence.json", "not JSON in UTF-8") from fault
+    if spelled != data:
+        raise EvidenceError("evidence.not_canonical", "not in the canonical spelling")
+    return value
+
+
+def instant_text(moment: datetime) -> str:
+    """Write a moment as RFC 3339 in UTC with six decimals, the only form envelopes carry."""
+    if moment.tzinfo is None:
+        raise EvidenceError("evidence.instant", "a moment without a time zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What one leaf says in clear: opaque handles, a kind, a moment, and the digest of the sealed payload."""
+
+    sequence: int
+    """Position in the tree, from 0; known when the entry is integrated, which is when the leaf is made."""
+    id: str
+    at: str
+    kind: str
+    actor: str
+    controller: str
+    key_id: str
+    """Opaque id of the audit key the payload is sealed under."""
+    digest: bytes
+    """SHA-256 of the sealed payload: of ciphertext, never of personal data."""
+
+    def data(self) -> dict[str, str | int]:
+        return {
+            "actor": self.actor,
+            "at": self.at,
+            "controller": self.controller,
+            "digest": base64.b64encode(self.digest).decode(),
+            "id": self.id,
+            "key": self.key_id,
+            "kind": self.kind,
+            "seq": self.sequence,
+            "v": ENVELOPE_VERSION,
+        }
+
+    def leaf_hash(self) -> bytes:
+        """Return SHA-256(0x00 || canonical envelope)."""
+        return leaf_hash(canonical(self.data()))
+
+    @classmethod
+    def read(cls, data: object) -> Envelope:
+        """Read an envelope's JSON. Raises EvidenceError `evidence.envelope`."""
+        if not isinstance(data, dict) or data.keys() != _ENVELOPE_TYPES.keys():
+            raise EvidenceError("evidence.envelope", "an envelope lacks a field or has one too many")
+        if any(type(data[name]) is not kind for name, kind in _ENVELOPE_TYPES.items()):
+            raise EvidenceError("evidence.envelope", "an envelope's field has the wrong type")
+        if data["v"] != ENVELOPE_VERSION or data["seq"] < 0 or not _INSTANT.fullmatch(data["at"]):
+            raise EvidenceError("evidence.envelope", "an envelope's version, position or moment is not known")
+        digest = _bytes_of(data["digest"])
+        if len(digest) != HASH_BYTES:
+            raise EvidenceError("evidence.envelope", "an envelope's digest is not 32 bytes")
+        named = {name: data[name] for name in ("id", "at", "kind", "actor", "controller")}
+        return cls(sequence=data["seq"], key_id=data["key"], digest=digest, **named)
+
+
+def _bytes_of(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise EvidenceError("evidence.base64", "base64 text is expected")
+    try:
+        return strict_base64(text)
+    except NoteError as fault:
+        raise EvidenceError("evidence.base64", "base64 text is expected") from fault
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An envelope with its sealed payload, or without where the payload is no longer kept."""
+
+    envelope: Envelope
+    sealed: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of the signed list."""
+
+    sequence: int
+    leaf: bytes
+    with_payload: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The signed list: which entries the ledger put into this bundle, under which checkpoint, for which question."""
+
+    checkpoint_digest: bytes
+    selection: Mapping[str, Any]
+    made_at: str
+    lines: tuple[Listed, ...]
+
+    def body(self) -> str:
+        head = [
+            FORMAT,
+            base64.b64encode(self.checkpoint_digest).decode(),
+            canonical(dict(self.selection)).decode(),
+            self.made_at,
+            str(len(self.lines)),
+        ]
+        lines = [
+            f"{line.sequence} {base64.b64encode(line.leaf).decode()} {'sealed' if line.with_payload else 'bare'}"
+            for line in self.lines
+        ]
+        return "\n".join([*head, *lines]) + "\n"
+
+    @classmethod
+    def read(cls, body: str) -> Manifest:
+        """Read a signed list's text. Raises EvidenceError `evidence.list`."""
+        lines = body.split("\n")[:-1]
+        if len(lines) < 5 or lines[0] != FORMAT or lines[4] != str(len(lines) - 5):
+            raise EvidenceError("evidence.list", "the signed list's head does not fit it")
+        selection = parse_canonical(lines[2].encode())
+        if not isinstance(selection, dict) or not _INSTANT.fullmatch(lines[3]):
+            raise EvidenceError("evidence.list", "the signed list's question or moment is malformed")
+        return cls(_bytes_of(lines[1]), selection, lines[3], tuple(_listed(line) for line in lines[5:]))
+
+
+def _listed(line: str) -> Listed:
+    found = _LISTED.fullmatch(line)
+    if not found:
+        raise EvidenceError("evidence.list", "a line of the signed list is malformed")
+    return Listed(int(found[1]), _bytes_of(found[2]), found[3] == "sealed")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle as it stands in its file; `checkpoint` and `manifest` are signed notes, `key` a verifier key."""
+
+    key: str
+    checkpoint: str
+    manifest: str
+    proof: tuple[bytes, ...]
+    entries: tuple[Entry, ...]
+
+
+def write_bundle(bundle: Bundle) -> bytes:
+    """Write the file: canonical JSON and one line feed."""
+    entries = [
+        {
+            "envelope": entry.envelope.data(),
+            "sealed": None if entry.sealed is None else base64.b64encode(entry.sealed).decode(),
+        }
+        for entry in bundle.entries
+    ]
+    proof = [base64.b64encode(item).decode() for item in bundle.proof]
+    data = {
+        "checkpoint": bundle.checkpoint,
+        "entries": entries,
+        "format": FORMAT,
+        "key": bundle.key,
+        "list": bundle.manifest,
+        "proof": proof,
+    }
+    return canonical(data) + b"\n"
+
+
+def read_bundle(data: bytes) -> Bundle:
+    """Read a file's shape, checking no signature and no hash: `verify_bundle` does. Raises EvidenceError."""
+    if not data.endswith(b"}\n"):
+        raise EvidenceError("evidence.cut", "the file does not end as a bundle ends")
+    value = parse_canonical(data[:-1])
+    if not isinstance(value, dict) or value.keys() != _BUNDLE_KEYS or value["format"] != FORMAT:
+        raise EvidenceError("evidence.format", f"not a {FORMAT} file")
+    types = {"key": str, "checkpoint": str, "list": str, "proof": list, "entries": list}
+    if not all(isinstance(value[name], kind) for name, kind in types.items()):
+        raise EvidenceError("evidence.format", "a part of the bundle has the wrong type")
+    return Bundle(
+        key=value["key"],
+        checkpoint=value["checkpoint"],
+        manifest=value["list"],
+        proof=tuple(_bytes_of(item) for item in value["proof"]),
+        entries=tuple(_entry(item) for item in value["entries"]),
+    )
+
+
+def _entry(item: object) -> Entry:
+    if not isinstance(item, dict) or item.keys() != {"envelope", "sealed"}:
+        raise EvidenceError("evidence.entry", "an entry is not an envelope and a sealed payload")
+    sealed = item["sealed"]
+    return Entry(Envelope.read(item["envelope"]), None if sealed is None else _bytes_of(sealed))
+
+
+class Finding(StrEnum):
+    """What can be wrong with a bundle."""
+
+    MALFORMED = "malformed"
+    WRONG_KEY = "wrong_key"
+    CHECKPOINT_EDITED = "checkpoint_edited"
+    LIST_EDITED = "list_edited"
+    PROOF_EDITED = "proof_edited"
+    EDITED = "edited"
+    REMOVED = "removed"
+    INSERTED = "inserted"
+    REORDERED = "reordered"
+    TRUNCATED = "truncated"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: what, at which positions of the ledger, and a sentence."""
+
+    finding: Finding
+    sequences: tuple[int, ...]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of an examination; of a bundle with faults, `entries` is shown but proves nothing."""
+
+    faults: tuple[Fault, ...]
+    authenticated: bool
+    """True when the caller brought the public key; False when only the key inside the file could be used."""
+    checkpoint: Checkpoint | None = None
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    made_at: str = ""
+    entries: tuple[Entry, ...] = ()
+    witnesses: Mapping[str, int] = field(default_factory=dict)
+    """Witness name -> Unix second of its cosignature, for the witness keys the caller brought."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults
+
+
+def verify_bundle(data: bytes, public_key: str | None, *, witnesses: Sequence[str] = ()) -> Report:
+    """Examine a bundle offline and name everything wrong with it.
+
+    `public_key` and `witnesses` are verifier keys (`name+id+base64`). Without `public_key` the one inside the file is
+    used, and the report says so: that finds damage, not forgery. Raises NoteError `note.key` for a key of the caller's
+    that cannot be read; everything about the file itself is reported, never raised.
+    """
+    given = None if public_key is None else Verifier.parse(public_key)
+    watching = [Verifier.parse(text) for text in witnesses]
+    try:
+        bundle = read_bundle(data)
+    except EvidenceError as fault:
+        finding = Finding.TRUNCATED if fault.code == "evidence.cut" else Finding.MALFORMED
+        return Report((Fault(finding, (), str(fault)),), given is not None)
+    return _Examination(bundle, given, watching).report()
+
+
+class _Examination:
+    """One bundle on the table; every step adds what it finds."""
+
+    def __init__(self, bundle: Bundle, given: Verifier | None, witnesses: Sequence[Verifier]) -> None:
+        self._bundle = bundle
+        self._given = given
+        self._watching = witnesses
+        self._faults: list[Fault] = []
+        self._seen: dict[str, int] = {}
+
+    def report(self) -> Report:
+        verifier = self._key()
+        checkpoint = self._checkpoint(verifier) if verifier else None
+        manifest = self._manifest(verifier) if verifier else None
+        if manifest:
+            self._entries(manifest)
+        if manifest and checkpoint:
+            self._tree(manifest, checkpoint)
+        return Report(
+            tuple(self._faults),
+            self._given is not None,
+            checkpoint,
+            manifest.selection if manifest else {},
+            manifest.made_at if manifest else "",
+            self._bundle.entries,
+            self._seen,
+        )
+
+    def _add(self, finding: Finding, sentence: str, sequences: Sequence[int] = ()) -> None:
+        self._faults.append(Fault(finding, tuple(sequences), sentence))
+
+    def _key(self) -> Verifier | None:
+        try:
+            inside = Verifier.parse(self._bundle.key)
+        except NoteError as fault:
+            self._add(Finding.WRONG_KEY, f"the key named in the file: {fault}")
+            return self._given
+        if self._given is not None and inside != self._given:
+            self._add(Finding.WRONG_KEY, "the file names another key than the one given")
+        return self._given or inside
+
+    def _signed(self, text: str, verifier: Verifier, finding: Finding) -> Note | None:
+        try:
+            note = parse_note(text)
+            verifier.check(note)
+        except NoteError as fault:
+            self._add(finding, str(fault))
+            return None
+        return note
+
+    def _checkpoint(self, verifier: Verifier) -> Checkpoint | None:
+        note = self._signed(self._bundle.checkpoint, verifier, Finding.CHECKPOINT_EDITED)
+        if note is None:
+            return None
+        try:
+            checkpoint = parse_checkpoint(note)
+            self._seen = {w.name: time for w in self._watching if (time := w.check(note)) is not None}
+        except NoteError as fault:
+            self._add(Finding.CHECKPOINT_EDITED, str(fault))
+            return None
+        if checkpoint.origin != verifier.name:
+            self._add(Finding.CHECKPOINT_EDITED, "the checkpoint is of another ledger than its key")
+        return checkpoint
+
+    def _manifest(self, verifier: Verifier) -> Manifest | None:
+        note = self._signed(self._bundle.manifest, verifier, Finding.LIST_EDITED)
+        if note is None:
+            return None
+        try:
+            manifest = Manifest.read(note.body)
+        except EvidenceError as fault:
+            self._add(Finding.LIST_EDITED, str(fault))
+            return None
+        if len(note.signatures) != 1:
+            self._add(Finding.LIST_EDITED, "the list carries a signature that is not the ledger's")
+        if manifest.checkpoint_digest != hashlib.sha256(self._bundle.checkpoint.encode()).digest():
+            self._add(Finding.CHECKPOINT_EDITED, "the checkpoint is not the one this list was signed with")
+        return manifest
+
+    def _entries(self, manifest: Manifest) -> None:
+        listed = {line.sequence: line for line in manifest.lines}
+        present = [entry.envelope.sequence for entry in self._bundle.entries]
+        self._inserted(listed, present)
+        self._missing(listed, set(present))
+        self._order(listed, present)
+        for entry in self._bundle.entries:
+            line = listed.get(entry.envelope.sequence)
+            if line is not None and (sentence := _difference(entry, line)):
+                self._add(Finding.EDITED, sentence, [line.sequence])
+
+    def _inserted(self, listed: Mapping[int, Listed], present: Sequence[int]) -> None:
+        strangers = sorted(set(present) - listed.keys())
+        if strangers:
+            self._add(Finding.INSERTED, f"not in the signed list: {_shown(strangers)}", strangers)
+        twice = sorted(s for s, times in Counter(present).items() if times > 1)
+        if twice:
+            self._add(Finding.INSERTED, f"present more than once: {_shown(twice)}", twice)
+
+    def _missing(self, listed: Mapping[int, Listed], present: set[int]) -> None:
+        missing = sorted(listed.keys() - present)
+        if not missing:
+            return
+        # What is gone from the end on, and only that, was cut off rather than taken out.
+        if missing == sorted(listed)[-len(missing) :]:
+            self._add(Finding.TRUNCATED, f"the end is missing: {_shown(missing)}", missing)
+        else:
+            self._add(Finding.REMOVED, f"listed, yet not here: {_shown(missing)}", missing)
+
+    def _order(self, listed: Mapping[int, Listed], present: Sequence[int]) -> None:
+        known = list(dict.fromkeys(s for s in present if s in listed))
+        moved = [s for s, due in zip(known, sorted(known), strict=True) if s != due]
+        if moved:
+            self._add(Finding.REORDERED, f"out of order: {_shown(moved)}", moved)
+
+    def _tree(self, manifest: Manifest, checkpoint: Checkpoint) -> None:
+        positions = [line.sequence for line in manifest.lines]
+        leaves = [line.leaf for line in manifest.lines]
+        try:
+            root = root_of_some(positions, leaves, checkpoint.size, self._bundle.proof)
+        except ProofError as fault:
+            self._add(Finding.PROOF_EDITED, str(fault))
+            return
+        if root != checkpoint.root:
+            self._add(Finding.PROOF_EDITED, "the entries and the proof do not lead to the checkpoint's root")
+        if manifest.selection.get("about") == "all" and len(positions) != checkpoint.size:
+            self._add(Finding.INCOMPLETE, f"said to hold all {checkpoint.size} entries, holds {len(positions)}")
+
+
+def _difference(entry: Entry, line: Listed) -> str | None:
+    where = f"entry {line.sequence}"
+    if entry.envelope.leaf_hash() != line.leaf:
+        return f"{where}: its text was changed"
+    if (entry.sealed is not None) != line.with_payload:
+        return f"{where}: its sealed payload was {'added' if entry.sealed else 'taken out'}"
+    if entry.sealed is not None and hashlib.sha256(entry.sealed).digest() != entry.envelope.digest:
+        return f"{where}: its sealed payload was changed"
+    return None
+
+
+def _shown(sequences: Sequence[int]) -> str:
+    shown = ", ".join(str(s) for s in sequences[:10])
+    return f"entries {shown}" + (f" and {len(sequences) - 10} more" if len(sequences) > 10 else "")
