@@ -33,6 +33,8 @@ class SqlClients:
                 grants=" ".join(sorted(client.grants)),
                 redirect_uris=list(client.redirect_uris),
                 resource=client.resource,
+                country=client.country,
+                honours=" ".join(sorted(client.honours)),
                 created_at=client.created_at,
                 suspended_at=client.suspended_at,
             )
@@ -83,6 +85,8 @@ def _client(row: Row[Any]) -> Client:
         grants=frozenset(GrantType(word) for word in row.grants.split()),
         redirect_uris=tuple(row.redirect_uris),
         resource=row.resource,
+        country=row.country,
+        honours=frozenset(row.honours.split()),
         created_at=row.created_at,
         suspended_at=row.suspended_at,
     )

@@ -42,6 +42,10 @@ class Client:
     """The address under which this component is an audience (RFC 8707); None if it holds nothing."""
     created_at: datetime
     suspended_at: datetime | None = None
+    country: str = ""
+    """Where it runs, ISO 3166-1 alpha-2; empty means unknown, which is inside no region."""
+    honours: frozenset[str] = frozenset()
+    """The ways of keeping data it can enforce (`consent.decision.Keep`); none by default."""
 
 
 @dataclass(frozen=True, slots=True)

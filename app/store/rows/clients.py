@@ -25,5 +25,7 @@ class ClientRow(RecordsBase):
     grants: Mapped[str] = mapped_column(String(200))
     redirect_uris: Mapped[list[str]] = mapped_column(JSON)
     resource: Mapped[str | None] = mapped_column(String(500), unique=True)
+    country: Mapped[str] = mapped_column(String(2))
+    honours: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(Instant)
     suspended_at: Mapped[datetime | None] = mapped_column(Instant)

@@ -1,0 +1,74 @@
+"""Our own doors as a protected resource: a DPoP-bound token meant for this service (RFC 9449 section 7, RFC 6750).
+
+Fits `app.http.doors.ClientTokens`. A token under a consent is joined to it here too. Leaves out scopes: the guard
+that asks for one compares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from app.http.doors import ClientActor
+from app.http.oauth.services import OAuthServices
+from app.http.oauth.validity import Standing, standing
+from app.tokens import rfc9449
+from app.tokens.errors import InsufficientScope, InvalidToken, TokenError
+from consent.vocabulary import ControllerId, PartyId
+
+
+class PresentedTokens:
+    """Reads the token of a request to this service."""
+
+    def __init__(self, services: OAuthServices) -> None:
+        self._services = services
+
+    def present(self, headers: Mapping[str, str], method: str, url: str) -> ClientActor | None:
+        """Return who presents a good token with a good proof; None otherwise, whatever the cause."""
+        try:
+            found = self.require(headers, method, url)
+        except TokenError:
+            return None
+        token = found.token
+        return ClientActor(
+            client=token.client,
+            party=PartyId(token.party),
+            controller=ControllerId(token.controller),
+            scopes=frozenset(token.scopes),
+            consent=token.consent,
+        )
+
+    def require(self, headers: Mapping[str, str], method: str, url: str) -> Standing:
+        """Return the token of a request. Raises `InvalidToken`, `InvalidDpopProof` or `UseDpopNonce`.
+
+        The proof is checked against our own origin and the path of `url`, not against the Host header.
+        """
+        scheme, _, secret = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "dpop" or not secret:
+            raise InvalidToken("a DPoP-bound token is required")
+        now = self._services.clock.now()
+        with self._services.units() as unit:
+            jkt = rfc9449.verify(
+                headers.get("DPoP"),
+                method=method,
+                url=self._services.issuer + urlsplit(url).path,
+                now=now,
+                replays=unit.tokens,
+                nonces=self._services.nonces,
+                access_token=secret,
+            )
+            found = standing(self._services, unit, secret, self._services.issuer)
+            unit.commit()
+        if found is None or found.token.jkt != jkt:
+            raise InvalidToken("the token is not valid, or not bound to this key")
+        return found
+
+
+def challenge(issuer: str, error: TokenError | None = None) -> str:
+    """Return the `WWW-Authenticate` value that says what is missing (RFC 9449 section 7.1, RFC 9728 section 5.1)."""
+    parts = [f'resource_metadata="{issuer}/.well-known/oauth-protected-resource"', 'algs="ES256"']
+    if error is not None:
+        parts.append(f'error="{error.code}"')
+    if isinstance(error, InsufficientScope):
+        parts.append(f'scope="{error.scope}"')
+    return "DPoP " + ", ".join(parts)
