@@ -1,0 +1,129 @@
+"""The erasure certificate as plain, versioned data (vault.md section 5; dsar rules 48, 49, 54).
+
+Compatibility law: a field of version 1 keeps its meaning for ever; new fields may be added, a changed meaning is a new
+version. The signature covers `canonical(certificate without "signature")`: JSON with sorted keys, no spaces, UTF-8.
+One certificate names one subject, however many were erased together. It says "keys destroyed"; destroying keys is
+not making anything anonymous, and the certificate does not say so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from app.vault.epochs import EPOCH_LIFE
+from app.vault.ports import Erasure, ErasureSite, ErasureTarget, Json, NamedKey, RootState, Sign
+
+VERSION = 1
+DOES_NOT_PROVE = (
+    "that nobody copied plaintext out before the keys were destroyed",
+    "that the sealed records themselves were deleted: holders are told to delete them, and answer for it separately",
+    "anything about memory of running processes: an epoch key may stay there until memory_clear_by",
+)
+
+
+def canonical(document: Mapping[str, Json]) -> bytes:
+    """Return the bytes that are signed."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def certificates(erasure: Erasure, now: datetime, sign: Sign) -> tuple[Mapping[str, Json], ...]:
+    """Return one signed certificate for each subject of the erasure."""
+    people = dict.fromkeys((target.controller, target.subject) for target in erasure.targets)
+    return tuple(_signed(_document(erasure, *person, now), sign) for person in people)
+
+
+def _signed(document: dict[str, Json], sign: Sign) -> Mapping[str, Json]:
+    return {**document, "signature": sign(canonical(document))}
+
+
+def _document(erasure: Erasure, controller: str, subject: str, now: datetime) -> dict[str, Json]:
+    targets = [each for each in erasure.targets if (each.controller, each.subject) == (controller, subject)]
+    places = {(each.key_class, each.partition) for each in targets}
+    sites = [site for site in erasure.sites if (site.key_class, site.partition) in places]
+    committed = erasure.committed_at or now
+    return {
+        "type": "regard.erasure",
+        "version": VERSION,
+        "statement": "keys destroyed",
+        "erasure": erasure.id,
+        "controller": controller,
+        "subject": subject,
+        "requested_at": _moment(erasure.requested_at),
+        "committed_at": _moment(committed),
+        "certified_at": _moment(now),
+        "irrevocable_at": _irrevocable(sites),
+        "memory_clear_by": _moment(committed + EPOCH_LIFE),
+        "destroyed": [_target(each) for each in targets],
+        "retained": [_named(key, each) for each in targets for key in each.retained],
+        "partitions": [_site(site) for site in sites],
+        "scan": _scan(erasure),
+        "does_not_prove": list(DOES_NOT_PROVE),
+    }
+
+
+def _target(target: ErasureTarget) -> Json:
+    return {
+        "class": target.key_class.value,
+        "whole": target.whole,
+        "subject_key": target.subject_key_id.hex(),
+        "data_keys": [_named(key, target) for key in target.destroyed],
+    }
+
+
+def _named(key: NamedKey, target: ErasureTarget) -> Json:
+    found: dict[str, Json] = {
+        "class": target.key_class.value,
+        "key": key.id.hex(),
+        "holder": key.holder,
+        "category": key.category,
+        "basis": key.basis,
+        "life": key.life,
+    }
+    if key.until is not None:
+        found |= {"retained_until": key.until, "reason": key.reason}
+    return found
+
+
+def _site(site: ErasureSite) -> Json:
+    return {
+        "class": site.key_class.value,
+        "partition": site.partition,
+        "generation_before": site.old_generation,
+        "generation_after": site.new_generation,
+        "keys_before": site.keys_before,
+        "keys_after": site.keys_after,
+        "inventory_before": site.inventory_before,
+        "inventory_after": site.inventory_after,
+        "old_root": {
+            "state": site.root_state,
+            "irrevocable_at": _moment(site.irrevocable_at),
+            "assurance": site.assurance,
+            "evidence": site.evidence,
+        },
+    }
+
+
+def _irrevocable(sites: Sequence[ErasureSite]) -> str | None:
+    """When the last of the old roots cannot come back; unknown as soon as one is unknown."""
+    moments = [site.irrevocable_at for site in sites if site.root_state in (RootState.DESTROYED, RootState.SCHEDULED)]
+    known = [moment for moment in moments if moment is not None]
+    return _moment(max(known)) if known and len(known) == len(sites) else None
+
+
+def _scan(erasure: Erasure) -> Json:
+    scan = erasure.scan
+    if scan is None:
+        return None
+    return {
+        "files": scan.files,
+        "bytes": scan.bytes_read,
+        "traces_found": scan.hits,
+        "log_truncated": scan.truncated,
+        "not_searched": scan.reason,
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="seconds")

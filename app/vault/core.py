@@ -1,0 +1,347 @@
+"""The vault: subjects' keys, leases, sealing in the service, blind indexes, shredding (vault.md sections 1 to 3).
+
+Nothing of a data key stays in memory after a call: each lease and each open reads the key store, so that a shred counts
+at once in every process; only epoch keys are kept, five minutes at most. Every key is random, none is derived.
+A blind index confirms a guessed e-mail to whoever has an old copy of its key and the provider's root, until the
+key is re-keyed *and* the old epoch's root destroyed; this version re-keys and does not yet retire.
+Leaves out who may lease (the law decides first) and the ledger leaf of each lease (the caller's unit of work).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.sdk.sealed import MESSAGES_PER_KEY, Cipher, key_id_of
+from app.vault.epochs import Epochs
+from app.vault.erasure import Erasures
+from app.vault.errors import (
+    Erased,
+    KeyDamaged,
+    LeaseTooLong,
+    NotLeasable,
+    UnknownKey,
+    UnknownSubject,
+)
+from app.vault.keys import SUBJECT_CLASSES, KeyClass, Scope, Target
+from app.vault.partitions import SUBJECTS_PER_PARTITION, Partitions, runs
+from app.vault.ports import (
+    Clock,
+    DataKey,
+    ErasureState,
+    IndexKey,
+    KeyPath,
+    KeyProvider,
+    KeyStore,
+    KeyTransaction,
+    Sign,
+    SubjectKey,
+)
+from app.vault.tombstones import Tombstone, Tombstones
+from app.vault.wrapping import Random, Wrapper, data_key_name, fresh, index_key_name, subject_key_name, wipe
+
+LONGEST_LEASE: Final = 60
+"""Seconds (vault.md section 3)."""
+LEASE_MESSAGES: Final = 1 << 14
+"""How many messages one lease may seal; charged to the key in full."""
+_SEALS_PER_CHARGE: Final = 1 << 14
+_WORN_OUT: Final = MESSAGES_PER_KEY - (1 << 25)
+"""Seals in the service are counted by sampling; the margin is eight standard deviations of that estimate."""
+_KEY_ID_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A data key on loan. Wipe `key` when done; `messages` is how many it may seal."""
+
+    key_id: bytes
+    key: bytearray = field(repr=False)
+    expires_at: datetime
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlindIndex:
+    """A value as an index stores it: the epoch of the key, and HMAC-SHA256 under it in hex."""
+
+    epoch: int
+    digest: str
+
+
+class Vault:
+    """All that the service does with keys. One per process; safe to share between threads."""
+
+    def __init__(
+        self,
+        store: KeyStore,
+        provider: KeyProvider,
+        *,
+        clock: Clock,
+        random: Random,
+        tombstones: Tombstones,
+        sign: Sign,
+        worker: str,
+        per_partition: int = SUBJECTS_PER_PARTITION,
+    ) -> None:
+        """`worker` names this process across restarts (host and slot); `sign` signs certificates."""
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._per_partition = per_partition
+        self._partitions = Partitions(store, provider, random)
+        self.epochs = Epochs(provider, clock, random)
+        self.erasures = Erasures(
+            store,
+            provider,
+            self._partitions,
+            self.epochs,
+            clock=clock,
+            random=random,
+            tombstones=tombstones,
+            sign=sign,
+            worker=worker,
+        )
+
+    # Subjects
+
+    def create_subject(self, controller: str, subject: str) -> None:
+        """Make the subject's keys in each class; nothing happens when they exist. Raises `ProviderUnavailable`."""
+        self.create_subjects(controller, [subject])
+
+    def create_subjects(self, controller: str, subjects: Sequence[str]) -> None:
+        """Make many subjects' keys; those that have, or had, keys are left as they are."""
+        with self._store.reading() as tx:
+            known = tx.known(controller, subjects)
+        new = [subject for subject in dict.fromkeys(subjects) if subject not in known]
+        if not new:
+            return
+        with self._store.writing() as tx:
+            first = tx.allot(len(new))
+        at = 0
+        for number, count in runs(first, len(new), self._per_partition):
+            self._fill(controller, new[at : at + count], number)
+            at += count
+
+    def _fill(self, controller: str, subjects: Sequence[str], number: int) -> None:
+        for key_class in SUBJECT_CLASSES:
+            self._partitions.ensure(key_class, number)
+        with self._store.writing() as tx:
+            # Asked again inside: another process may have made the same subject meanwhile.
+            known = tx.known(controller, subjects)
+            new = [subject for subject in subjects if subject not in known]
+            for key_class in SUBJECT_CLASSES:
+                wrapper = self._locked_epoch(tx, key_class, number)
+                keys = [self._new_subject_key(wrapper, controller, each, key_class, number) for each in new]
+                tx.add_subject_keys(keys, self._clock.now())
+
+    def _locked_epoch(self, tx: KeyTransaction, key_class: KeyClass, number: int) -> Wrapper:
+        partition = tx.partition(key_class, number, lock=True)
+        if partition is None:
+            raise KeyDamaged
+        return self.epochs.wrapper(partition)
+
+    def _new_subject_key(
+        self, wrapper: Wrapper, controller: str, subject: str, key_class: KeyClass, number: int
+    ) -> SubjectKey:
+        key, key_id = fresh(self._random), self._random(_KEY_ID_BYTES)
+        wrapped = wrapper.wrap(key, subject_key_name(key_id))
+        wipe(key)
+        return SubjectKey(key_id, controller, subject, key_class, number, wrapped)
+
+    # Data keys and leases
+
+    def dek_for(self, scope: Scope) -> bytes:
+        """Return the 16-byte id of the scope's present data key, made when there is none.
+
+        Raises `UnknownSubject`, `Erased` (the whole subject was), `ProviderUnavailable`.
+        """
+        return self._path_for(scope).key.id
+
+    def lease(self, scope: Scope, seconds: int = LONGEST_LEASE, *, key_id: bytes | None = None) -> Lease:
+        """Lend a data key for 1 to 60 seconds: the scope's present one, or the one a sealed record names.
+
+        Raises `LeaseTooLong`, `NotLeasable`, `UnknownSubject`, `UnknownKey`, `Erased`, `ProviderUnavailable`.
+        """
+        if not 1 <= seconds <= LONGEST_LEASE:
+            raise LeaseTooLong
+        if scope.key_class is not KeyClass.DATA:
+            raise NotLeasable
+        path = self._path_for(scope) if key_id is None else self._path_of(key_id, scope)
+        expires = self._clock.now() + timedelta(seconds=seconds)
+        # Written before the key is handed out, and refused by the same statement when the key is doomed: an erasure
+        # therefore knows of every lease it has to wait for.
+        with self._store.writing() as tx:
+            if not tx.charge(path.key.id, LEASE_MESSAGES, expires):
+                raise self._gone(path.key.id, scope, tx)
+        return Lease(path.key.id, self._open_path(path), expires, LEASE_MESSAGES)
+
+    def _path_for(self, scope: Scope) -> KeyPath:
+        with self._store.reading() as tx:
+            path = tx.path_of_scope(scope)
+        if path is None or path.key.messages >= _WORN_OUT:
+            return self._make_data_key(scope)
+        return path
+
+    def _make_data_key(self, scope: Scope) -> KeyPath:
+        with self._store.writing() as tx:
+            subject_key = self._living_subject_key(tx, scope)
+            path = tx.path_of_scope(scope)
+            if path is not None and path.key.messages < _WORN_OUT:
+                return path
+            partition = tx.partition(subject_key.key_class, subject_key.partition, lock=True)
+            if partition is None:
+                raise KeyDamaged
+            key_id, key = self._random(_KEY_ID_BYTES), fresh(self._random)
+            with self._subject_wrapper(subject_key, self.epochs.wrapper(partition)) as wrapper:
+                wrapped = wrapper.wrap(key, data_key_name(key_id, subject_key.id))
+            wipe(key)
+            made = DataKey(key_id, subject_key.id, scope, tx.next_sequence(scope), wrapped, self._clock.now())
+            tx.add_data_key(made)
+            return KeyPath(made, subject_key, partition)
+
+    @staticmethod
+    def _living_subject_key(tx: KeyTransaction, scope: Scope) -> SubjectKey:
+        subject_key = tx.subject_key(scope.controller, scope.subject, scope.key_class, lock=True)
+        erased = tx.erased_at(scope.controller, scope.subject, scope.key_class)
+        if erased is not None:
+            raise Erased(erased)
+        if subject_key is None:
+            raise UnknownSubject
+        return subject_key
+
+    def _path_of(self, key_id: bytes, scope: Scope) -> KeyPath:
+        with self._store.reading() as tx:
+            path = tx.path_of_key(key_id)
+            if path is None or path.key.doomed_by is not None or not path.key.scope.same_place(scope):
+                raise self._gone(key_id, scope, tx)
+        return path
+
+    @staticmethod
+    def _gone(key_id: bytes, scope: Scope, tx: KeyTransaction) -> UnknownKey | Erased:
+        """Erased for whoever names the key's own place; unknown for the rest, who learn nothing."""
+        destroyed = tx.destroyed(key_id)
+        if destroyed is not None and destroyed.scope.same_place(scope):
+            return Erased(destroyed.at)
+        path = tx.path_of_key(key_id)
+        if path is None or path.key.doomed_by is None or not path.key.scope.same_place(scope):
+            return UnknownKey()
+        erasure = tx.erasure(path.key.doomed_by)
+        return UnknownKey() if erasure is None else Erased(erasure.requested_at)
+
+    @contextmanager
+    def _subject_wrapper(self, subject_key: SubjectKey, epoch: Wrapper) -> Iterator[Wrapper]:
+        key = epoch.unwrap(subject_key.wrapped, subject_key_name(subject_key.id))
+        try:
+            yield Wrapper(key, self._random)
+        finally:
+            wipe(key)
+
+    def _open_path(self, path: KeyPath) -> bytearray:
+        epoch = self.epochs.wrapper(path.partition)
+        with self._subject_wrapper(path.subject_key, epoch) as wrapper:
+            return wrapper.unwrap(path.key.wrapped, data_key_name(path.key.id, path.subject_key.id))
+
+    # Sealing in the service
+
+    def seal(self, scope: Scope, record_id: str, plaintext: bytes, *, handle: str | None = None) -> bytes:
+        """Return the sealed record. `handle`: what the holder calls the subject, when it is not Regard itself.
+
+        Raises what `dek_for` raises.
+        """
+        path = self._path_for(scope)
+        self._count(path.key.id)
+        with self._cipher(path) as cipher:
+            place = cipher.place(handle or scope.subject, scope.category)
+            return place.seal(plaintext, record_id)
+
+    def open(self, scope: Scope, record_id: str, record: bytes, *, handle: str | None = None) -> bytes:
+        """Return the plaintext of a record in the scope's place; basis and life bucket are the key's own.
+
+        Raises `UnknownKey`, `Erased`, `ProviderUnavailable`, and `SealError` when the record is not what it says.
+        """
+        path = self._path_of(key_id_of(record), scope)
+        with self._cipher(path) as cipher:
+            return cipher.place(handle or scope.subject, scope.category).open(record, record_id)
+
+    @contextmanager
+    def _cipher(self, path: KeyPath) -> Iterator[Cipher]:
+        key = self._open_path(path)
+        try:
+            cipher = Cipher(path.key.id, key, random=self._random)
+            yield cipher
+            cipher.wipe()
+        finally:
+            wipe(key)
+
+    def _count(self, key_id: bytes) -> None:
+        """Count seals by sampling: one in 16,384 is charged as 16,384, which costs no write on the others."""
+        if int.from_bytes(self._random(4), "big") % _SEALS_PER_CHARGE == 0:
+            with self._store.writing() as tx:
+                tx.charge(key_id, _SEALS_PER_CHARGE, None)
+
+    # Blind indexes
+
+    def blind(self, controller: str, index_field: str, value: str) -> BlindIndex:
+        """Return what to store for `value` (already normalised) under the field's newest key."""
+        return self.blinds(controller, index_field, value)[0]
+
+    def blinds(self, controller: str, index_field: str, value: str) -> tuple[BlindIndex, ...]:
+        """Return what to look for: one for each epoch of the field's key, newest first."""
+        with self._store.reading() as tx:
+            keys = tx.index_keys(controller, index_field)
+        if not keys:
+            keys = [self._add_index_key(controller, index_field, after=0)]
+        return tuple(self._blinded(key, value) for key in keys)
+
+    def rekey_index(self, controller: str, index_field: str) -> int:
+        """Begin a new epoch of the field's key and return it; the caller then re-indexes what it stores."""
+        with self._store.reading() as tx:
+            keys = tx.index_keys(controller, index_field)
+        return self._add_index_key(controller, index_field, after=keys[0].epoch if keys else 0).epoch
+
+    def _add_index_key(self, controller: str, index_field: str, *, after: int) -> IndexKey:
+        self._partitions.ensure(KeyClass.INDEX, 0)
+        key, key_id = fresh(self._random), self._random(_KEY_ID_BYTES)
+        with self._store.writing() as tx:
+            wrapped = self._locked_epoch(tx, KeyClass.INDEX, 0).wrap(key, index_key_name(key_id))
+            wipe(key)
+            found = tx.index_keys(controller, index_field)
+            if found and found[0].epoch > after:
+                return found[0]
+            made = IndexKey(key_id, controller, index_field, after + 1, 0, wrapped)
+            tx.add_index_key(made, self._clock.now())
+        return made
+
+    def _blinded(self, index_key: IndexKey, value: str) -> BlindIndex:
+        partition = self._partitions.ensure(KeyClass.INDEX, index_key.partition)
+        key = self.epochs.wrapper(partition).unwrap(index_key.wrapped, index_key_name(index_key.id))
+        try:
+            return BlindIndex(index_key.epoch, hmac.digest(bytes(key), value.encode(), "sha256").hex())
+        finally:
+            wipe(key)
+
+    # Shredding
+
+    def shred(self, erasure_id: str, targets: Sequence[Target]) -> ErasureState:
+        """Ask for an erasure: from here on no lease, no open and no new key of what it takes. Needs no provider.
+
+        The same id and targets again return the present state. Drive it with `erasures.advance` or `erasures.drive`.
+        Raises `UnknownSubject`, `ErasureConflict`.
+        """
+        return self.erasures.request(erasure_id, targets)
+
+    def replay(self, tombstones: Sequence[Tombstone]) -> tuple[str, ...]:
+        """Shred again what a restored key store brought back; to be called before serving. Returns erasure ids.
+
+        The keys are refused from here on; drive the erasures to the end afterwards.
+        """
+        return self.erasures.replay(tombstones)
+
+    def erased_at(self, controller: str, subject: str, key_class: KeyClass = KeyClass.DATA) -> datetime | None:
+        """When the whole subject was erased in this class; for callers that were entitled."""
+        with self._store.reading() as tx:
+            return tx.erased_at(controller, subject, key_class)

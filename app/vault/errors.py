@@ -1,0 +1,130 @@
+"""What can go wrong with keys; each leaf has a stable `code`, none names a person, a category or a key's bytes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+
+class VaultError(Exception):
+    """The family."""
+
+    code: ClassVar[str] = "vault_error"
+
+
+class UnknownSubject(VaultError):
+    """No keys were ever made for this subject of this controller."""
+
+    code = "unknown_subject"
+
+
+class UnknownKey(VaultError):
+    """No such key for this scope; also the answer to whoever names somebody else's key."""
+
+    code = "unknown_key"
+
+
+class Erased(VaultError):
+    """The key was destroyed. Only for callers that were entitled to it; the door hides it from the rest (410)."""
+
+    code = "erased"
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__(at.isoformat())
+        self.at = at
+
+
+class ProviderUnavailable(VaultError):
+    """The key provider does not answer: nothing opens beyond the cache, erasures wait (503)."""
+
+    code = "key_provider_unavailable"
+
+
+class RootDestroyed(VaultError):
+    """The root key is destroyed: what it wrapped stays shut."""
+
+    code = "root_destroyed"
+
+
+class UnknownRoot(VaultError):
+    """The provider never had this root key, or lost it."""
+
+    code = "unknown_root"
+
+
+class KeyringDamaged(VaultError):
+    """The file keyring is not one, or a slot fails its checksum; restore it from its replica, do not go on."""
+
+    code = "keyring_damaged"
+
+
+class KeyringExposed(VaultError):
+    """The file keyring can be read by others than its owner, or is a link; mend its mode (0600) first."""
+
+    code = "keyring_exposed"
+
+
+class DurabilityLost(VaultError):
+    """The disk refused to make a write durable; stop, do not retry, never certify (operations.md section 6)."""
+
+    code = "durability_lost"
+
+
+class KeyStoreUnavailable(VaultError):
+    """The key store does not answer (503)."""
+
+    code = "key_store_unavailable"
+
+
+class KeyDamaged(VaultError):
+    """A wrapped key does not open under the key that should open it."""
+
+    code = "key_damaged"
+
+
+class LeaseTooLong(VaultError):
+    """A lease lasts 1 to 60 seconds (vault.md section 3)."""
+
+    code = "lease_too_long"
+
+
+class NotLeasable(VaultError):
+    """Keys of this class never leave the service."""
+
+    code = "not_leasable"
+
+
+class ErasureUnknown(VaultError):
+    """No erasure of this id."""
+
+    code = "erasure_unknown"
+
+
+class ErasureConflict(VaultError):
+    """An erasure of this id exists and is about something else."""
+
+    code = "erasure_conflict"
+
+
+class PartitionBusy(VaultError):
+    """Another erasure is re-wrapping this partition, or another worker has this erasure; try again shortly."""
+
+    code = "partition_busy"
+
+
+class SurvivorUnverified(VaultError):
+    """A surviving key does not open under the new root; nothing was destroyed, the re-wrap starts again."""
+
+    code = "survivor_unverified"
+
+
+class RootStillAlive(VaultError):
+    """The provider says the old root still works after it was told to destroy it."""
+
+    code = "root_still_alive"
+
+
+class TombstonesDamaged(VaultError):
+    """A line of the tombstone file fails its checksum; do not serve before it is mended."""
+
+    code = "tombstones_damaged"
