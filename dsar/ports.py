@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 from consent.policy import Controller, Policy
 from consent.ports import Clock, Ids, Journal, Work
@@ -20,6 +20,7 @@ from dsar.package import HolderAnswer
 from dsar.practice import Practice
 from dsar.vocabulary import (
     CaseId,
+    FateKind,
     LineId,
     MessageId,
     NoteId,
@@ -61,7 +62,7 @@ class Instruction:
 
     category: CategoryId
     purpose: PurposeId
-    fate: Literal["erase", "retain", "anonymise"]
+    fate: FateKind
     until: date | None = None
     """Only with retain: kept until, and not on, this day."""
     legal_ref: str | None = None

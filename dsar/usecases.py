@@ -34,6 +34,7 @@ from dsar.vocabulary import (
     CaseKind,
     Channel,
     DoubtCode,
+    FateKind,
     Ground,
     HolderStatus,
     Level,
@@ -538,7 +539,7 @@ def _task_fault(task: HolderTask | None) -> str | None:
 
 
 def _kept_too_much(task: HolderTask, answer: HolderAnswer) -> bool:
-    allowed = {one.category for one in task.instructions if one.fate == "retain"}
+    allowed = {one.category for one in task.instructions if one.fate is FateKind.RETAIN}
     kept = {one.category for one in answer.categories if one.status is HolderStatus.RETAINED}
     return not kept <= allowed or (answer.status is HolderStatus.RETAINED and not kept)
 
@@ -802,10 +803,10 @@ def _instructions(cells: Sequence[Cell], holder: ComponentId) -> tuple[Instructi
 def _instruction(cell: Cell) -> Instruction:
     category, purpose, fate = cell.holding.category, cell.holding.purpose, cell.fate
     if isinstance(fate, Retain):
-        return Instruction(category, purpose, "retain", fate.until, fate.legal_ref)
+        return Instruction(category, purpose, FateKind.RETAIN, fate.until, fate.legal_ref)
     if isinstance(fate, Anonymise):
-        return Instruction(category, purpose, "anonymise", cohort=fate.cohort)
-    return Instruction(category, purpose, "erase")
+        return Instruction(category, purpose, FateKind.ANONYMISE, cohort=fate.cohort)
+    return Instruction(category, purpose, FateKind.ERASE)
 
 
 def verify_erasure(desk: Desk, case_id: CaseId, line_id: LineId) -> tuple[TaskId, ...]:

@@ -133,6 +133,14 @@ class TaskKind(StrEnum):
     """Search again after an erasure and find nothing but what is retained (dsar rule 53)."""
 
 
+class FateKind(StrEnum):
+    """What becomes of one category under one purpose (dsar rule 48)."""
+
+    ERASE = "erase"
+    RETAIN = "retain"
+    ANONYMISE = "anonymise"
+
+
 class RecipientOutcome(StrEnum):
     """Where the art. 19 notice to one recipient stands (dsar rule 56)."""
 
