@@ -163,6 +163,18 @@ class Deny:
     all_reasons: tuple[Reason, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a subject beside their consents: read from the cases, the mandates and the subject's own row."""
+
+    controller: ControllerId
+    erased: bool = False
+    restriction: Restriction | None = None
+    objections: tuple[Objection, ...] = ()
+    mandates: tuple[Mandate, ...] = ()
+    other_basis: OtherBasis | None = None
+
+
 def decide(question: Question, facts: Facts) -> Permit | Deny:
     """Return whether the question is permitted, and on which conditions or for which reasons not."""
     obligations = _obligations(question, facts)

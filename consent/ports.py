@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
-from consent.vocabulary import ControllerId, SubjectRef
+from consent.decision import Component, Standing
+from consent.events import Event
+from consent.record import Consent
+from consent.vocabulary import ComponentId, ConsentId, ControllerId, PartyId, PurposeId, SubjectRef
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -48,4 +52,100 @@ class Work(Protocol):
 
     def enqueue(self, kind: str, ref: str, *, due: datetime | None = None) -> None:
         """`kind` is a workflow's registered name, `ref` an opaque id: nothing else may travel in job tables."""
+        ...
+
+
+class Consents(Protocol):
+    """The consents of each controller apart: none is ever found under another one's id."""
+
+    def add(self, consent: ConsentId, event: Event) -> Consent:
+        """Begin a consent with its first event. Raises MoveRefusedError unless that is a request."""
+        ...
+
+    def find(self, controller: ControllerId, consent: ConsentId) -> Consent | None:
+        """Return the consent as its events leave it. Raises BrokenChainError when they were tampered with."""
+        ...
+
+    def lock(self, controller: ControllerId, consent: ConsentId) -> Consent | None:
+        """Return it for a change: until the unit of work ends nobody else changes it."""
+        ...
+
+    def append(self, before: Consent, event: Event) -> Consent:
+        """Append an event to what was read. Raises StaleVersionError when somebody else changed it since."""
+        ...
+
+    def events(self, controller: ControllerId, consent: ConsentId) -> tuple[Event, ...]:
+        """Return its events in order; empty when there is no such consent."""
+        ...
+
+    def of_subject(
+        self, controller: ControllerId, subject: SubjectRef, purpose: PurposeId | None = None
+    ) -> tuple[Consent, ...]:
+        """Return the subject's consents, newest first, of one purpose or of all."""
+        ...
+
+    def of_party(
+        self, controller: ControllerId, party: PartyId, *, limit: int, after: ConsentId | None = None
+    ) -> tuple[Consent, ...]:
+        """Return the consents a party asked for, by id, those after `after`."""
+        ...
+
+    def due(self, at: datetime, *, limit: int) -> tuple[tuple[ControllerId, ConsentId], ...]:
+        """Return what time has ended by `at` and nobody has recorded yet, the longest overdue first."""
+        ...
+
+
+class Standings(Protocol):
+    """What the subjects' own rows, their cases and mandates say."""
+
+    def standing(self, subject: SubjectRef, purpose: PurposeId, at: datetime) -> Standing | None:
+        """Return what holds for the subject at `at`; None when there is no such subject."""
+        ...
+
+
+class Components(Protocol):
+    """The register of components."""
+
+    def component(self, component: ComponentId) -> Component | None:
+        """Return what is registered, suspended or not; None when it is unknown."""
+        ...
+
+
+class Reads(Protocol):
+    """The counter of unattended reads (RTS art. 36(5)(b))."""
+
+    def reads(self, consent: str, party: str, at: datetime) -> int:
+        """Return how many a party began under a consent in the 24 hours before `at`."""
+        ...
+
+
+class Unit(Protocol):
+    """One unit of work: leaving the `with` block without `commit()` means nothing happened."""
+
+    @property
+    def consents(self) -> Consents: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def work(self) -> Work: ...
+
+    @property
+    def standings(self) -> Standings: ...
+
+    @property
+    def components(self) -> Components: ...
+
+    @property
+    def reads(self) -> Reads: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None: ...
+
+    def commit(self) -> None:
+        """Make everything since the block began durable at once."""
         ...

@@ -86,7 +86,7 @@ MAY: Mapping[type[Event], frozenset[ActorKind]] = {
     Refused: frozenset({ActorKind.SUBJECT}),
     # a party or an agent on the phone passes a withdrawal on: never harder than giving (consent rules 35, 47)
     Withdrawn: frozenset({ActorKind.SUBJECT, ActorKind.PARTY, ActorKind.STAFF}),
-    Replaced: frozenset({ActorKind.SUBJECT}),
+    Replaced: frozenset({ActorKind.SUBJECT, ActorKind.SYSTEM}),
     Narrowed: _ANYONE,
     Expired: frozenset({ActorKind.SYSTEM}),
     EndedByController: _OURS,
