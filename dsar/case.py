@@ -282,7 +282,7 @@ def _received(event: e.CaseReceived) -> Case:
 
 def apply(case: Case, event: e.Event) -> Case:
     """Return the case after `event`. Raises MoveRefused when the table has no such move."""
-    handler = _HANDLERS.get(type(event))
+    handler = HANDLERS.get(type(event))
     if handler is None:
         raise MoveRefused(case.state, e.kind_of(event))
     return replace(handler(case, event), version=case.version + 1)
@@ -465,7 +465,7 @@ def _moving(shape: type[e.Event], move: Move) -> tuple[type[e.Event], Handler]:
     return shape, lambda case, _event: moved(case, move)
 
 
-_HANDLERS: Mapping[type[e.Event], Handler] = dict(
+HANDLERS: Mapping[type[e.Event], Handler] = dict(
     (
         _handler(e.ReminderLinked, lambda case, _event: case),
         _handler(e.MessagePrepared, _message_prepared),
