@@ -47,6 +47,8 @@ class Settings:
     bind_host: str = "127.0.0.1"
     data_dir: Path = Path("var")
     policies_dir: Path = Path("policies")
+    controller: str = ""
+    """Whose deployment this is; empty: the pack's only controller in the capacity `controller`."""
     records_url: Secret = NO_SECRET
     keys_url: Secret = NO_SECRET
     mail: str = "outbox"

@@ -27,7 +27,6 @@ from sqlalchemy import (
     inspect,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.orm import Session
@@ -52,7 +51,7 @@ from consent.vocabulary import ControllerId, SubjectRef
 SALT_BYTES = 32
 BATCH = 5_000
 _FETCH = 500
-"""Node ids in one query: 1,000 parameters, within every SQLite's limit."""
+"""Nodes asked for in one query: within every SQLite's limit of parameters."""
 _KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _OPAQUE_ID = re.compile(r"[a-z]{2,8}_[A-Za-z2-7]{26,40}")
 
@@ -82,6 +81,15 @@ _ENVELOPE_COLUMNS = (
     _entries.c.key_id,
     _entries.c.digest,
 )
+
+
+_NODES_BY_KEY = select(_nodes.c.node, _nodes.c.hash).where(_nodes.c.node.in_(bindparam("keys", expanding=True)))
+
+
+def node_key(node: NodeId) -> int:
+    """Return the number a node is stored under."""
+    level, index = node
+    return level << 56 | index
 
 
 class SqlJournal:
@@ -205,9 +213,9 @@ class _StoredNodes:
     def fetch(self, wanted: Sequence[NodeId]) -> dict[NodeId, bytes]:
         found: dict[NodeId, bytes] = {}
         for start in range(0, len(wanted), _FETCH):
-            asked = tuple_(_nodes.c.level, _nodes.c.index).in_(wanted[start : start + _FETCH])
-            query = select(_nodes.c.level, _nodes.c.index, _nodes.c.hash).where(asked)
-            found.update(((level, index), bytes(value)) for level, index, value in self._connection.execute(query))
+            keys = {node_key(node): node for node in wanted[start : start + _FETCH]}
+            rows = self._connection.execute(_NODES_BY_KEY, {"keys": list(keys)})
+            found.update((keys[key], bytes(value)) for key, value in rows)
         return found
 
     def select(self, selection: Selection, size: int) -> list[Entry]:
@@ -286,7 +294,7 @@ class LeafStore:
             raise LedgerCorrupted(f"the stored tree of {size} is not the one last signed")
 
     def _write(self, connection: Connection, size: int, arrivals: Sequence[int], made: Mapping[NodeId, bytes]) -> None:
-        rows = [{"level": level, "index": index, "hash": value} for (level, index), value in made.items()]
+        rows = [{"node": node_key(node), "hash": value} for node, value in made.items()]
         connection.execute(insert(_nodes), rows)
         numbered = [{"a": arrival, "p": size + n} for n, arrival in enumerate(arrivals)]
         query = update(_entries).where(_entries.c.arrival == bindparam("a"), _entries.c.position.is_(None))
@@ -423,7 +431,8 @@ def _recomputed(connection: Connection, size: int) -> _Recomputation:
 
 
 def _leaf_rows(connection: Connection) -> Iterator[tuple[int, bytes]]:
-    for index, value in connection.execute(select(_nodes.c.index, _nodes.c.hash).where(_nodes.c.level == 0)):
+    leaves = select(_nodes.c.node, _nodes.c.hash).where(_nodes.c.node < node_key((1, 0)))
+    for index, value in connection.execute(leaves):
         yield index, bytes(value)
 
 

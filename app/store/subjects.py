@@ -44,6 +44,13 @@ class SqlSubjects:
         )
         self._session.flush()
 
+    def enrol(
+        self, ref: SubjectRef, controller: ControllerId, *, locale: Locale, profile: bytes, index: bytes, at: datetime
+    ) -> None:
+        """Write a new subject with a sealed profile and the blind index of their address."""
+        self.add(StoredSubject(ref, controller, at, None, locale, profile))
+        self.add_contact(ref, controller, "email", index, at)
+
     def add_contact(self, ref: SubjectRef, controller: ControllerId, kind: str, index: bytes, since: datetime) -> None:
         """Make the subject findable by `kind` (`email`); `index` is the blind index of the normalised address."""
         self._session.add(

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from app.store.rows import subjects
+from app.store.rows import cases, clients, consents, exports, keys, leaves, mail, passkeys, sessions, subjects, tokens
 from app.store.rows.base import KeysBase, RecordsBase
 
-ROWS: tuple[ModuleType, ...] = (subjects,)
+ROWS: tuple[ModuleType, ...] = (
+    cases,
+    clients,
+    consents,
+    exports,
+    keys,
+    leaves,
+    mail,
+    passkeys,
+    sessions,
+    subjects,
+    tokens,
+)
 RECORDS = RecordsBase.metadata
 KEYS = KeysBase.metadata

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask import Response
+from werkzeug.datastructures import Headers
 
 from app.http.oauth.endpoints import URN
 from app.http.oauth.requests import OAuthRequest
@@ -93,7 +94,7 @@ class Authorizations:
         pushed = self._opened(server, journey)
         if not server.unit.tokens.complete_pushed(pushed.digest, server.now):
             raise InvalidRequestUri(_ENDED)
-        request = OAuthRequest("GET", self._services.issuer + "/oauth/authorize", pushed.parameters, {})
+        request = OAuthRequest("GET", self._services.issuer + "/oauth/authorize", pushed.parameters, Headers())
         request.pushed = pushed
         return request
 

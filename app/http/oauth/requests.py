@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from authlib.oauth2.rfc6749 import OAuth2Request
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from flask import Request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from app.http.oauth.models import ClientModel
@@ -25,7 +26,7 @@ class OAuthRequest(OAuth2Request):
     pushed: PushedRequest | None = None
     consent: ConsentId | None = None
 
-    def __init__(self, method: str, url: str, parameters: Mapping[str, str], headers: Mapping[str, str]) -> None:
+    def __init__(self, method: str, url: str, parameters: Mapping[str, str], headers: Headers) -> None:
         super().__init__(method, url, headers=headers)
         self.payload = BasicOAuth2Payload(dict(parameters))
         self.parameters = dict(parameters)
@@ -54,7 +55,7 @@ def from_flask(request: Request, issuer: str) -> OAuthRequest:
         form = request.form
     except HTTPException:
         raise InvalidRequest("the body is too large or malformed") from None
-    return OAuthRequest(request.method, issuer + request.path, _single(form.lists()), dict(request.headers))
+    return OAuthRequest(request.method, issuer + request.path, _single(form.lists()), request.headers)
 
 
 def _single(lists: Iterable[tuple[str, list[str]]]) -> dict[str, str]:

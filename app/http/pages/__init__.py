@@ -1,1 +1,11 @@
-"""Pages for people."""
+"""The pages people see, one file each; a handler parses, calls one use case and renders.
+
+A page is added by writing `pages/x.py` with `page = people("x")`, its template and its strings, and naming it here.
+"""
+
+from __future__ import annotations
+
+from app.http.pages import home, me, privacy, processors, security, signin, staff_door
+
+PAGES = (home.page, processors.page, privacy.page, signin.page, me.page, security.page, staff_door.page)
+"""Every blueprint of pages that is always there; rooms with more to wire are passed to `create_app`."""

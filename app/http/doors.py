@@ -1,0 +1,374 @@
+"""What the doors need from the rest of the house, as small Protocols; `app.wiring` hands in what fits them.
+
+Records are described by their attributes, so that the store's own dataclasses fit without importing this room.
+Every repository works inside a unit: leaving it without `commit()` means nothing happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from flask import current_app
+
+from app.settings import Secret
+from consent.policy import Policy
+from consent.ports import Clock, Ids, Journal
+from consent.vocabulary import CategoryId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
+
+PersonKind = Literal["visitor", "subject", "staff"]
+
+
+class SessionFacts(Protocol):
+    """One server-side session. `level` is the identity level 0-3 (dsar rules 1.3)."""
+
+    @property
+    def kind(self) -> PersonKind: ...
+    @property
+    def person(self) -> str: ...
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def level(self) -> int: ...
+    @property
+    def proven_at(self) -> datetime | None:
+        """When a passkey was last asserted in this session."""
+        ...
+
+    @property
+    def seen_at(self) -> datetime: ...
+    @property
+    def enrolment(self) -> str | None:
+        """Digest of the printed code typed in this session, that permits a first passkey."""
+        ...
+
+
+class Sessions(Protocol):
+    """Sessions by the SHA-256 of their cookie; the cookie itself is stored nowhere."""
+
+    def open(
+        self,
+        digest: str,
+        *,
+        kind: PersonKind,
+        person: str,
+        controller: ControllerId,
+        level: int,
+        proven_at: datetime | None,
+        now: datetime,
+        idle: timedelta,
+        longest: timedelta,
+    ) -> None: ...
+    def find(self, digest: str, now: datetime) -> SessionFacts | None:
+        """Return the live session, or None when it ended, idled out or never was."""
+        ...
+
+    def touch(self, digest: str, now: datetime, idle: timedelta) -> None: ...
+    def close(self, digest: str) -> None: ...
+    def close_all(self, kind: PersonKind, person: str) -> int: ...
+    def put_challenge(self, digest: str, challenge: bytes, until: datetime) -> None: ...
+    def pop_challenge(self, digest: str, now: datetime) -> bytes | None:
+        """Return the challenge once; the second caller gets None."""
+        ...
+
+    def permit_enrolment(self, digest: str, code_digest: str) -> None: ...
+
+
+class SignInFacts(Protocol):
+    """What a redeemed sign-in opens."""
+
+    @property
+    def subject(self) -> SubjectRef | None:
+        """None for an address nobody has: the row exists all the same, so that both look alike."""
+        ...
+
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def onward(self) -> str | None:
+        """Our own path to go to afterwards."""
+        ...
+
+
+class SignIns(Protocol):
+    """Pending e-mail sign-ins: link digests and the ticket of the browser that asked."""
+
+    def start(
+        self,
+        ref: str,
+        *,
+        subject: SubjectRef | None,
+        controller: ControllerId,
+        link_digest: str,
+        ticket_digest: str,
+        onward: str | None,
+        now: datetime,
+        expires_at: datetime,
+    ) -> None:
+        """Store it and cancel every earlier one of the same subject (consent rule 30)."""
+        ...
+
+    def peek(self, link_digest: str, now: datetime) -> bool:
+        """Return whether the link would open; changes nothing (consent rule 29)."""
+        ...
+
+    def redeem_link(self, link_digest: str, now: datetime) -> SignInFacts | None:
+        """Consume it; one of two racing callers gets it."""
+        ...
+
+    def pending_ref(self, ticket_digest: str, now: datetime) -> str | None:
+        """Return the reference the code is derived from, counting one try; None after the fifth."""
+        ...
+
+    def redeem_ref(self, ref: str, now: datetime) -> SignInFacts | None: ...
+
+
+class Counters(Protocol):
+    """Guess counters that outlive a crash."""
+
+    def hit(self, key: str, now: datetime, window: timedelta) -> int:
+        """Count one try in the window that `now` falls in and return how many there are."""
+        ...
+
+
+class PasskeyFacts(Protocol):
+    """A public key somebody enrolled."""
+
+    @property
+    def credential_id(self) -> str: ...
+    @property
+    def kind(self) -> Literal["subject", "staff"]: ...
+    @property
+    def person(self) -> str: ...
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def public_key(self) -> bytes: ...
+    @property
+    def sign_count(self) -> int: ...
+    @property
+    def added_at(self) -> datetime: ...
+    @property
+    def usable_from(self) -> datetime: ...
+    @property
+    def used_at(self) -> datetime | None: ...
+
+
+class Passkeys(Protocol):
+    """Public keys by credential id (base64url)."""
+
+    def add(
+        self,
+        credential_id: str,
+        *,
+        kind: Literal["subject", "staff"],
+        person: str,
+        controller: ControllerId,
+        public_key: bytes,
+        sign_count: int,
+        now: datetime,
+        usable_from: datetime,
+    ) -> None: ...
+    def find(self, credential_id: str) -> PasskeyFacts | None: ...
+    def of(self, kind: Literal["subject", "staff"], person: str) -> Sequence[PasskeyFacts]: ...
+    def used(self, credential_id: str, sign_count: int, now: datetime) -> bool:
+        """Move the counter forward; False when another assertion moved it at least as far meanwhile."""
+        ...
+
+    def remove(self, credential_id: str, kind: Literal["subject", "staff"], person: str) -> bool: ...
+
+
+class EnrolmentFacts(Protocol):
+    """For whom a printed code was issued."""
+
+    @property
+    def kind(self) -> Literal["subject", "staff"]: ...
+    @property
+    def person(self) -> str: ...
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def cooling(self) -> timedelta: ...
+
+
+class Enrolments(Protocol):
+    """Printed codes: the independent channel that permits a first passkey (consent.md section 6)."""
+
+    def issue(
+        self,
+        digest: str,
+        *,
+        kind: Literal["subject", "staff"],
+        person: str,
+        controller: ControllerId,
+        now: datetime,
+        expires_at: datetime,
+        cooling: timedelta,
+    ) -> None: ...
+    def find(self, digest: str, now: datetime) -> EnrolmentFacts | None: ...
+    def redeem(self, digest: str, now: datetime) -> EnrolmentFacts | None: ...
+
+
+class StaffFacts(Protocol):
+    """A member of staff; roles are `guard.StaffRole` values."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
+    @property
+    def controllers(self) -> frozenset[ControllerId]: ...
+
+
+class Staff(Protocol):
+    """The firm's people."""
+
+    def find(self, staff: str) -> StaffFacts | None: ...
+
+
+class Mail(Protocol):
+    """Sending mail: queued with the unit, sent after it commits. Bodies carry no personal data."""
+
+    def send(self, *, to: str, subject: str, text: str, html: str, kind: str) -> None: ...
+
+
+class DoorUnit(Protocol):
+    """One unit of work of the doors: everything in it commits together."""
+
+    @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def sign_ins(self) -> SignIns: ...
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def passkeys(self) -> Passkeys: ...
+    @property
+    def enrolments(self) -> Enrolments: ...
+    @property
+    def staff(self) -> Staff: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def mail(self) -> Mail: ...
+    def commit(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Profile:
+    """What the space shows of the person themself; its `repr` shows nothing."""
+
+    name: str
+    email: str
+
+    def __repr__(self) -> str:
+        return "Profile(hidden)"
+
+
+class Subjects(Protocol):
+    """Subjects, found by blind index, their profile opened with their key."""
+
+    def find_by_email(self, controller: ControllerId, email: str) -> SubjectRef | None: ...
+    def profile(self, subject: SubjectRef) -> Profile | None:
+        """Return None once the subject's keys are destroyed."""
+        ...
+
+
+class DisclosureFacts(Protocol):
+    """One look at a person's data (consent rule 51)."""
+
+    @property
+    def party(self) -> PartyId: ...
+    @property
+    def component(self) -> str | None: ...
+    @property
+    def actor_role(self) -> str | None: ...
+    @property
+    def categories(self) -> tuple[CategoryId, ...]: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def purpose(self) -> PurposeId: ...
+    @property
+    def consent(self) -> str | None: ...
+    @property
+    def attended(self) -> bool: ...
+    @property
+    def action(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+
+
+class AccessLog(Protocol):
+    """Who looked, newest first."""
+
+    def of_subject(self, subject: SubjectRef) -> Sequence[DisclosureFacts]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClientActor:
+    """An OAuth client behind a valid token."""
+
+    client: str
+    party: PartyId
+    controller: ControllerId
+    scopes: frozenset[str]
+    consent: str | None
+
+
+class ClientTokens(Protocol):
+    """Who presents this request's token."""
+
+    def present(self, headers: Mapping[str, str], method: str, url: str) -> ClientActor | None:
+        """Return None for no token or one that is not valid now (DPoP proof included, RFC 9449)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Tries allowed, and how long things last (consent rules 30-31, dsar rule 30)."""
+
+    window: timedelta = timedelta(minutes=15)
+    per_address: int = 5
+    per_ip: int = 60
+    per_code: int = 10
+    link: timedelta = timedelta(minutes=15)
+    challenge: timedelta = timedelta(minutes=5)
+    idle: timedelta = timedelta(minutes=30)
+    longest: timedelta = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Everything the pages stand on."""
+
+    policy: Policy
+    controller: ControllerId
+    """The firm that runs the deployment: whose name the pages carry when nothing says otherwise."""
+    origin: str
+    """`https://host[:port]`, without a slash; the WebAuthn origin and the base of links in mail."""
+    key: Secret
+    """Server key of forms, codes and counters; changing it ends pending forms and codes."""
+    clock: Clock
+    ids: Ids
+    entropy: Callable[[int], bytes]
+    unit: Callable[[], AbstractContextManager[DoorUnit]]
+    reading: Callable[[], AbstractContextManager[DoorUnit]]
+    """A unit nobody writes in, so that looking does not queue behind the one writer of SQLite."""
+    subjects: Subjects
+    access_log: AccessLog
+    tokens: ClientTokens
+    limits: Limits = field(default_factory=Limits)
+    locale: Locale = Locale.EN
+    """The language when neither the address nor the browser says one."""
+
+
+def doors() -> Doors:
+    """Return the doors of the running application."""
+    found: Doors = current_app.extensions["regard.doors"]
+    return found

@@ -1,0 +1,124 @@
+"""What can go wrong at the door itself: one family, each leaf with a stable `code` (house.md, "one error family").
+
+Leaves out what goes wrong behind the door: each package has its own family, and `problems` maps all of them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DoorError(Exception):
+    """The family; `code` is what an API client may rely on. Messages carry no personal data."""
+
+    code: ClassVar[str] = "door_error"
+
+
+class Unguarded(DoorError):
+    """A URL rule declares no guard: the application refuses to start."""
+
+    code = "unguarded"
+
+
+class NotSignedIn(DoorError):
+    """There is no session, or it has ended."""
+
+    code = "not_signed_in"
+
+
+class StepUpNeeded(DoorError):
+    """The session is real but too weak, or its strong proof too old, for this (consent rule 33, dsar rules 1.3)."""
+
+    code = "step_up_needed"
+
+    def __init__(self, level: int) -> None:
+        super().__init__(f"identity level {level} is needed")
+        self.level = level
+
+
+class RoleMissing(DoorError):
+    """The member of staff has none of the roles this page is for."""
+
+    code = "role_missing"
+
+
+class ClientUnknown(DoorError):
+    """No token, or one that is not (or no longer) valid (RFC 6750 section 3.1)."""
+
+    code = "token_invalid"
+
+
+class ScopeMissing(DoorError):
+    """The token is valid but lacks the scope (RFC 6750 section 3.1)."""
+
+    code = "scope_missing"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the scope {scope} is needed")
+        self.scope = scope
+
+
+class NotHere(DoorError):
+    """There is nothing at this address for this asker; also said where "forbidden" would reveal existence."""
+
+    code = "not_found"
+
+
+class FormForged(DoorError):
+    """The form was not sent from our own page, or its session changed meanwhile."""
+
+    code = "form_expired"
+
+
+class FormInvalid(DoorError):
+    """A field is missing, unknown or has a value that is not offered; `fields` names them."""
+
+    code = "form_invalid"
+
+    def __init__(self, *fields: str) -> None:
+        super().__init__("these fields are not valid: " + ", ".join(fields))
+        self.fields = fields
+
+
+class TooManyTries(DoorError):
+    """A counter is full (consent rule 31, dsar rule 30)."""
+
+    code = "too_many_tries"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("too many tries")
+        self.retry_after = retry_after
+
+
+class LinkSpent(DoorError):
+    """The sign-in link was used, replaced by a newer one, or is too old (consent rule 30)."""
+
+    code = "link_spent"
+
+
+class CodeWrong(DoorError):
+    """The code does not fit; says nothing about whether the address is known (consent rule 31)."""
+
+    code = "code_wrong"
+
+
+class PasskeyRefused(DoorError):
+    """The passkey ceremony did not verify."""
+
+    code = "passkey_refused"
+
+
+class PasskeyTooNew(DoorError):
+    """The passkey is in its cooling period (consent.md section 6)."""
+
+    code = "passkey_cooling"
+
+
+class Unavailable(DoorError):
+    """Something behind the door cannot answer now; nothing was changed."""
+
+    code = "unavailable"
+
+    def __init__(self, retry_after: int = 30) -> None:
+        super().__init__("temporarily unavailable")
+        self.retry_after = retry_after

@@ -1,0 +1,123 @@
+"""Four languages, one a page: the address says which (`/fr /en /es /pt`), never a cookie (consent rule 24).
+
+Texts come from one gettext catalogue; data names come from the policy pack. Catalogues are compiled from their `.po`
+when the application is made and the `.mo` is missing or older, so a forgotten build step cannot show stale words.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from datetime import date, datetime
+from pathlib import Path
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from flask import Blueprint, Flask, current_app, request, url_for
+from flask_babel import Babel, format_date, format_datetime
+
+from app.http.doors import doors
+from consent.policy import Controller
+from consent.vocabulary import Locale, Text
+
+CATALOGUES = Path(__file__).resolve().parents[1] / "locale"
+PREFIX = "/<any(fr,en,es,pt):locale>"
+NAMES: dict[Locale, str] = {
+    Locale.FR: "Français",
+    Locale.EN: "English",
+    Locale.ES: "Español",
+    Locale.PT: "Português",
+}
+
+
+def people(name: str) -> Blueprint:
+    """Return a blueprint whose pages live under each of the four languages."""
+    return Blueprint(name, f"app.http.pages.{name}", url_prefix=PREFIX)
+
+
+def current_locale() -> Locale:
+    """Return the language of this request: its address, else what the browser prefers, else the deployment's."""
+    first = request.path.split("/", 2)[1]
+    if first in {locale.value for locale in Locale}:
+        return Locale(first)
+    best = request.accept_languages.best_match([locale.value for locale in Locale])
+    return Locale(best) if best else doors().locale
+
+
+def told(text: Text) -> str:
+    """Return a text of the policy pack in the language of this request."""
+    return text[current_locale()]
+
+
+def day(value: date | datetime) -> str:
+    """Return a calendar date in words, e.g. "20 mai 2027" (consent rule 12)."""
+    return str(format_date(value, "long"))
+
+
+def moment(value: datetime) -> str:
+    """Return a date and time in words, in UTC offset of the controller's time zone."""
+    return str(format_datetime(value, "d MMMM y, HH:mm"))
+
+
+def other_languages() -> Iterable[tuple[Locale, str, str]]:
+    """Yield (language, its name, this page in it); answers live on the server, so none is lost."""
+    rest = request.path.split("/", 2)[2] if request.path.count("/") >= 2 and _in_language() else ""
+    query = f"?{request.query_string.decode()}" if request.query_string and request.method == "GET" else ""
+    for locale, name in NAMES.items():
+        yield locale, name, f"/{locale.value}/{rest}{query}"
+
+
+def _in_language() -> bool:
+    return request.path.split("/", 2)[1] in NAMES
+
+
+def controller() -> Controller:
+    """Return the controller whose name a page without a session carries."""
+    of = doors()
+    return of.policy.controllers[of.controller]
+
+
+def install(app: Flask) -> None:
+    """Make the application speak."""
+    compile_catalogues(CATALOGUES)
+    Babel(
+        app,
+        default_translation_directories=str(CATALOGUES),
+        locale_selector=lambda: current_locale().value,
+        timezone_selector=lambda: controller().time_zone,
+    )
+    app.url_value_preprocessor(_drop_locale)
+    app.url_defaults(_keep_locale)
+    app.jinja_env.globals.update(locale=current_locale, told=told, languages=other_languages, url_for=url_for)
+    app.jinja_env.filters.update(day=day, moment=moment)
+
+
+def _drop_locale(_endpoint: str | None, values: dict[str, object] | None) -> None:
+    if values:
+        values.pop("locale", None)  # read from the path instead, so that views need not carry it
+
+
+def _keep_locale(endpoint: str, values: dict[str, object]) -> None:
+    if current_app.url_map.is_endpoint_expecting(endpoint, "locale"):
+        values.setdefault("locale", current_locale().value)
+
+
+def compile_catalogues(folder: Path) -> tuple[Path, ...]:
+    """Write every `.mo` that is missing or older than its `.po` and return those written."""
+    written = []
+    for source in sorted(folder.glob("*/LC_MESSAGES/messages.po")):
+        target = source.with_suffix(".mo")
+        if not target.exists() or target.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            _compile(source, target)
+            written.append(target)
+    return tuple(written)
+
+
+def _compile(source: Path, target: Path) -> None:
+    with source.open("rb") as stream:
+        catalogue = read_po(stream)
+    handle, name = tempfile.mkstemp(dir=target.parent)  # renamed into place: two processes may start at once
+    with os.fdopen(handle, "wb") as stream:
+        write_mo(stream, catalogue)
+    Path(name).replace(target)

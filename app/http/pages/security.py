@@ -1,0 +1,142 @@
+"""A subject's passkeys: add by printed code or by an older passkey, see, remove (consent rule 33, consent.md section 6).
+
+A stolen mailbox opens level 1 and nothing here: adding needs the printed code or a passkey, removing needs a passkey.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from app.http import passkeys
+from app.http.chrome import firm
+from app.http.doors import DoorUnit, Doors, SessionFacts, doors
+from app.http.errors import CodeWrong, NotHere, NotSignedIn, StepUpNeeded
+from app.http.guard import Level, current_subject, subject
+from app.http.locale import current_locale, people
+from app.http.mails import send_mail
+from app.http.sessions import current, session_digest
+from app.http.signin import count_try
+
+page = people("security")
+FRESH = timedelta(minutes=10)
+
+
+@page.get("/me/security")
+@subject()
+def shown() -> str:
+    """List the passkeys and offer to add one."""
+    session, _ = _session()
+    with doors().reading() as unit:
+        own = list(unit.passkeys.of("subject", session.person))
+    return render_template("pages/security.html", passkeys=own, strong=session.level >= Level.PASSKEY)
+
+
+@page.post("/me/security/code")
+@subject()
+def code() -> Response:
+    """Take the printed code; it permits one passkey in this session."""
+    of, (session, digest) = doors(), _session()
+    count_try("enrol", session.person, of.limits.per_code)
+    with of.unit() as unit:
+        passkeys.permit(
+            of, unit, digest, request.form.get("code", ""), kind="subject", person=session.person
+        )
+        unit.commit()
+    return redirect(url_for(".add"), 303)
+
+
+@page.get("/me/security/add")
+@subject()
+def add() -> str:
+    """Show the button that creates the passkey."""
+    of, (session, digest) = doors(), _session()
+    _permitted(session)
+    with of.unit() as unit:
+        options = passkeys.creation_options(
+            of, unit, digest, kind="subject", person=session.person, label=firm().brand_name
+        )
+        unit.commit()
+    return render_template("pages/passkey-add.html", options=options, action=url_for(".create"))
+
+
+@page.post("/me/security/add")
+@subject()
+def create() -> Response:
+    """Store the passkey and tell the person by mail."""
+    of, (session, digest) = doors(), _session()
+    challenge = passkeys.take_challenge(of, digest)
+    with of.unit() as unit:
+        cooling = _use_permission(of, unit, session)
+        passkeys.enrol(
+            of,
+            unit,
+            kind="subject",
+            person=session.person,
+            controller=session.controller,
+            cooling=cooling,
+            challenge=challenge,
+            answer=request.form.get("credential", ""),
+        )
+        _tell(of, unit, "passkey-added")
+        unit.commit()
+    return redirect(url_for(".shown"), 303)
+
+
+@page.post("/me/security/remove")
+@subject(level=Level.PASSKEY, fresh=FRESH)
+def remove() -> Response:
+    """Remove one passkey and tell the person by mail."""
+    of, (session, _) = doors(), _session()
+    credential = request.form.get("passkey", "")
+    with of.unit() as unit:
+        if not unit.passkeys.remove(credential, "subject", session.person):
+            raise NotHere
+        passkeys.record(unit, "passkey.removed", "subject", session.person, session.controller, credential)
+        _tell(of, unit, "passkey-removed")
+        unit.commit()
+    return redirect(url_for(".shown"), 303)
+
+
+def _session() -> tuple[SessionFacts, str]:
+    session, digest = current(), session_digest()
+    if session is None or digest is None:
+        raise NotSignedIn
+    return session, digest
+
+
+def _permitted(session: SessionFacts) -> None:
+    if session.enrolment is None and not _proven_lately(session):
+        raise StepUpNeeded(Level.PASSKEY)
+
+
+def _proven_lately(session: SessionFacts) -> bool:
+    proven = session.proven_at
+    return session.level >= Level.PASSKEY and proven is not None and doors().clock.now() - proven <= FRESH
+
+
+def _use_permission(of: Doors, unit: DoorUnit, session: SessionFacts) -> timedelta:
+    """Use the printed code up, if that is what permits it, and return how long the passkey has to cool."""
+    _permitted(session)
+    if session.enrolment is None:
+        return timedelta(0)
+    used = unit.enrolments.redeem(session.enrolment, of.clock.now())
+    if used is None or used.person != session.person:
+        raise CodeWrong
+    return used.cooling
+
+
+def _tell(of: Doors, unit: DoorUnit, kind: str) -> None:
+    profile = of.subjects.profile(current_subject())
+    if profile is not None:
+        send_mail(
+            unit,
+            kind,
+            to=profile.email,
+            locale=current_locale(),
+            brand=firm().brand_name,
+            link=of.origin + url_for(".shown"),
+            at=of.clock.now(),
+        )

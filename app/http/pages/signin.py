@@ -1,0 +1,158 @@
+"""Signing in and out: ask, sent, confirm, code, passkey, step-up (consent rules 29-33)."""
+
+from __future__ import annotations
+
+from flask import redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from app.http import passkeys, signin
+from app.http.chrome import speak_for
+from app.http.doors import PasskeyFacts, PersonKind, doors
+from app.http.errors import FormInvalid, LinkSpent, NotSignedIn, PasskeyRefused
+from app.http.guard import anyone
+from app.http.locale import current_locale, people
+from app.http.onward import own_path
+from app.http.sessions import close_session, current, open_session, session_digest, set_cookie
+from consent.vocabulary import ControllerId
+
+page = people("signin")
+_LONGEST_EMAIL = 254
+
+
+@page.get("/sign-in")
+@anyone
+def ask() -> str:
+    """Ask for the address."""
+    _speak_for_asked(request.args.get("at"))
+    return render_template("pages/sign-in.html", onward=own_path(request.args.get("next")))
+
+
+@page.post("/sign-in")
+@anyone
+def send() -> Response:
+    """Answer the same for every address (consent rule 31)."""
+    email = request.form.get("email", "").strip()
+    if "@" not in email or len(email) > _LONGEST_EMAIL:
+        raise FormInvalid("email")
+    controller = _speak_for_asked(request.form.get("at"))
+    signin.ask(signin.Asked(email, controller, own_path(request.form.get("next"))))
+    return redirect(url_for(".sent"), 303)
+
+
+def _speak_for_asked(asked: str | None) -> ControllerId:
+    of = doors()
+    controller = ControllerId(asked) if asked in of.policy.controllers else of.controller
+    speak_for(controller)
+    return controller
+
+
+@page.get("/sign-in/sent")
+@anyone
+def sent() -> str:
+    """Say what to do next; the code can be pasted here (consent rule 30)."""
+    return render_template("pages/sign-in-sent.html", minutes=_minutes())
+
+
+@page.post("/sign-in/code")
+@anyone
+def code() -> Response:
+    """Open by the code."""
+    found = signin.open_by_code(request.form.get("code", ""))
+    return redirect(found.onward or url_for("me.home"), 303)
+
+
+@page.get("/sign-in/link/<token>")
+@anyone
+def confirm(token: str) -> str:
+    """Show a button; nothing is consumed by looking (consent rule 29)."""
+    if not signin.link_is_open(token):
+        raise LinkSpent
+    return render_template("pages/sign-in-confirm.html", minutes=_minutes())
+
+
+@page.post("/sign-in/link/<token>")
+@anyone
+def consume(token: str) -> Response:
+    """Open by the link."""
+    found = signin.open_by_link(token)
+    return redirect(found.onward or url_for("me.home"), 303)
+
+
+@page.get("/sign-in/passkey")
+@anyone
+def passkey() -> str:
+    """Show the passkey button to somebody who is not signed in: subjects, and staff, whose only way in it is."""
+    of = doors()
+    with of.unit() as unit:
+        digest = session_digest()
+        if digest is None:
+            digest = open_session(unit, kind="visitor", person="", controller=of.controller, level=0)
+        options = passkeys.request_options(of, unit, digest)
+        unit.commit()
+    return render_template(
+        "pages/passkey-sign-in.html", options=options, onward=own_path(request.args.get("next")), step_up=False
+    )
+
+
+@page.get("/me/step-up")
+@anyone
+def step_up() -> str | Response:
+    """Ask the signed-in person for their own passkey (consent rule 33)."""
+    of, session, digest = doors(), current(), session_digest()
+    if session is None or digest is None or session.kind == "visitor":
+        raise NotSignedIn
+    with of.unit() as unit:
+        own = tuple(unit.passkeys.of(session.kind, session.person))
+        options = passkeys.request_options(of, unit, digest, own) if own else ""
+        unit.commit()
+    return render_template(
+        "pages/passkey-sign-in.html", options=options, onward=own_path(request.args.get("next")), step_up=True
+    )
+
+
+@page.post("/sign-in/passkey")
+@anyone
+def assert_passkey() -> Response:
+    """Verify the assertion and open a session of level 3."""
+    of, digest, session = doors(), session_digest(), current()
+    if digest is None or session is None:
+        raise NotSignedIn
+    signin.count_try("passkey-ip", request.remote_addr or "", of.limits.per_ip)
+    challenge = passkeys.take_challenge(of, digest)
+    with of.unit() as unit:
+        found = passkeys.recognise(of, unit, challenge=challenge, answer=request.form.get("credential", ""))
+        _refuse_stranger(session.kind, session.person, found)
+        open_session(
+            unit,
+            kind=found.kind,
+            person=found.person,
+            controller=found.controller,
+            level=passkeys.LEVEL_BY_PASSKEY,
+            proven_at=of.clock.now(),
+        )
+        unit.commit()
+    home = "/dpo/" if found.kind == "staff" else url_for("me.home")
+    return redirect(own_path(request.form.get("next")) or home, 303)
+
+
+def _refuse_stranger(kind: PersonKind, person: str, found: PasskeyFacts) -> None:
+    """In a session that is somebody's, only that person's passkey raises the level."""
+    if kind != "visitor" and (kind, person) != (found.kind, found.person):
+        raise PasskeyRefused
+
+
+@page.post("/sign-out")
+@anyone
+def leave() -> Response:
+    """End the session."""
+    with doors().unit() as unit:
+        close_session(unit)
+        unit.commit()
+    set_cookie("regard_visit", None)
+    return redirect(f"/{current_locale().value}/", 303)
+
+
+def _minutes() -> int:
+    return int(doors().limits.link.total_seconds() // 60)
+
+

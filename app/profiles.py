@@ -1,0 +1,136 @@
+"""Who a subject is: profiles sealed under the subject's own key, found again by blind index (vault.md sections 2, 4).
+
+Joins the vault and the subjects' repository; leaves out sign-in and everything a person does once known.
+An address is normalised before it is indexed, so that the same mailbox is found however it was typed.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from app.vault.core import Vault
+from app.vault.errors import Erased, UnknownKey, UnknownSubject
+from app.vault.keys import Scope
+from consent.ports import Clock, Ids
+from consent.vocabulary import ControllerId, Locale, SubjectRef
+
+HOUSE = "regard"
+"""The holder of what Regard itself stores about a subject."""
+CATEGORY = "identity"
+_EMAIL = "email"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Profile:
+    """What is known of a person themself; its `repr` shows nothing."""
+
+    name: str
+    email: str
+
+    def __repr__(self) -> str:
+        return "Profile(hidden)"
+
+
+class SubjectFacts(Protocol):
+    """A subject as stored."""
+
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def profile(self) -> bytes | None: ...
+
+
+class SubjectRows(Protocol):
+    """What the repository of subjects offers here."""
+
+    def enrol(
+        self, ref: SubjectRef, controller: ControllerId, *, locale: Locale, profile: bytes, index: bytes, at: datetime
+    ) -> None: ...
+    def get(self, ref: SubjectRef) -> SubjectFacts | None: ...
+    def find(self, controller: ControllerId, kind: str, indexes: Sequence[bytes]) -> SubjectRef | None: ...
+
+
+class SubjectUnit(Protocol):
+    """A unit of work that knows subjects."""
+
+    @property
+    def subjects(self) -> SubjectRows: ...
+    def commit(self) -> None: ...
+
+
+class Profiles:
+    """Enrol a person, find them by address, read who they are."""
+
+    def __init__(
+        self, vault: Vault, clock: Clock, ids: Ids, unit: Callable[[], AbstractContextManager[SubjectUnit]]
+    ) -> None:
+        self._vault = vault
+        self._clock = clock
+        self._ids = ids
+        self._unit = unit
+
+    def enrol(self, controller: ControllerId, profile: Profile, locale: Locale) -> SubjectRef:
+        """Make a subject with keys and a sealed profile, findable by e-mail; returns the reference.
+
+        An address that is already a subject's of this controller returns that subject, unchanged.
+        """
+        known = self.find_by_email(controller, profile.email)
+        if known is not None:
+            return known
+        ref = SubjectRef(self._ids.new("sub"))
+        self._vault.create_subject(controller, ref)
+        sealed = self._vault.seal(_scope(controller, ref), ref, _plain(profile))
+        index = self._vault.blind(controller, _EMAIL, normalised(profile.email))
+        with self._unit() as unit:
+            unit.subjects.enrol(
+                ref,
+                controller,
+                locale=locale,
+                profile=sealed,
+                index=_stored(index.epoch, index.digest),
+                at=self._clock.now(),
+            )
+            unit.commit()
+        return ref
+
+    def find_by_email(self, controller: ControllerId, email: str) -> SubjectRef | None:
+        """Return whose address it is, trying every epoch of the index key."""
+        found = self._vault.blinds(controller, _EMAIL, normalised(email))
+        with self._unit() as unit:
+            return unit.subjects.find(controller, _EMAIL, [_stored(index.epoch, index.digest) for index in found])
+
+    def profile(self, subject: SubjectRef) -> Profile | None:
+        """Return who it is; None once the subject's keys are destroyed, or for nobody."""
+        with self._unit() as unit:
+            stored = unit.subjects.get(subject)
+        if stored is None or stored.profile is None:
+            return None
+        try:
+            plain = self._vault.open(_scope(stored.controller, subject), subject, stored.profile)
+        except (Erased, UnknownKey, UnknownSubject):
+            return None
+        said = json.loads(plain)
+        return Profile(name=said["name"], email=said["email"])
+
+
+def normalised(email: str) -> str:
+    """Return the address as it is compared: NFKC, trimmed, lower case."""
+    return unicodedata.normalize("NFKC", email).strip().casefold()
+
+
+def _scope(controller: ControllerId, ref: SubjectRef) -> Scope:
+    return Scope(controller, ref, HOUSE, CATEGORY)
+
+
+def _plain(profile: Profile) -> bytes:
+    return json.dumps({"name": profile.name, "email": profile.email}, ensure_ascii=False).encode()
+
+
+def _stored(epoch: int, digest: str) -> bytes:
+    return epoch.to_bytes(4, "big") + bytes.fromhex(digest)

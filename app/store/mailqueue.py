@@ -1,0 +1,56 @@
+"""Mail queued in the transaction that causes it, sent by durable work afterwards; nothing readable rests here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from sqlalchemy.orm import Session
+
+from app.store.rows.mail import QueuedMailRow
+from consent.ports import Clock, Ids, Work
+from consent.vocabulary import ControllerId
+
+SEND = "mail.send"
+"""The work that sends one queued mail; its reference is the mail's id."""
+SealMail = Callable[[ControllerId, str, bytes], bytes]
+"""(controller, mail id, plaintext) -> sealed record."""
+
+
+class MailQueue:
+    """The doors' `Mail` over the caller's session."""
+
+    def __init__(self, session: Session, seal: SealMail, work: Work, clock: Clock, ids: Ids) -> None:
+        self._session = session
+        self._seal = seal
+        self._work = work
+        self._clock = clock
+        self._ids = ids
+
+    def send(self, controller: ControllerId, *, to: str, subject: str, text: str, html: str, kind: str) -> str:
+        """Queue a mail and the work that sends it; returns the mail's id. `kind` names the template."""
+        mail = self._ids.new("mail")
+        plain = json.dumps({"to": to, "subject": subject, "text": text, "html": html}, ensure_ascii=False).encode()
+        row = QueuedMailRow(
+            id=mail,
+            controller=controller,
+            kind=kind,
+            sealed=self._seal(controller, mail, plain),
+            queued_at=self._clock.now(),
+        )
+        self._session.add(row)
+        self._session.flush()
+        self._work.enqueue(SEND, mail)
+        return mail
+
+    def waiting(self, mail: str) -> tuple[ControllerId, str, bytes] | None:
+        """Return (controller, kind, sealed record), or None once it was handed over."""
+        row = self._session.get(QueuedMailRow, mail)
+        return (ControllerId(row.controller), row.kind, row.sealed) if row else None
+
+    def sent(self, mail: str) -> None:
+        """Remove a mail that was handed over."""
+        row = self._session.get(QueuedMailRow, mail)
+        if row is not None:
+            self._session.delete(row)
+            self._session.flush()
