@@ -21,6 +21,7 @@ from .errors import SdkError
 from .merkle import HASH_BYTES
 
 _SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 KEY_ID_BYTES = 4
 _PUBLIC_BYTES = 32
@@ -71,10 +72,10 @@ class Checkpoint:
 def strict_base64(text: str) -> bytes:
     """Decode standard base64, refusing every spelling but the one an encoder writes. Raises NoteError `note.base64`."""
     try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as fault:
+        value = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as fault:
         raise NoteError("note.base64", "not base64") from fault
-    if base64.b64encode(value).decode() != text:
+    if binascii.b2a_base64(value, newline=False).decode() != text:
         raise NoteError("note.base64", "not the one spelling base64 has for these bytes")
     return value
 
@@ -156,7 +157,7 @@ def write_note(body: str, signatures: Sequence[Signature]) -> str:
 def parse_note(text: str) -> Note:
     """Read a signed note. Raises NoteError `note.malformed`, `note.base64`."""
     body, gap, tail = text.rpartition("\n\n")
-    if not gap or not tail.endswith("\n") or any(ord(c) < 0x20 and c != "\n" for c in text):
+    if not gap or not tail.endswith("\n") or _CONTROL.search(text):
         raise NoteError("note.malformed", "not a signed note")
     return Note(body + "\n", tuple(_signature(line) for line in tail[:-1].split("\n")))
 

@@ -262,7 +262,7 @@ TAMPERING = {
         "payload of entry 2 was changed",
     ),
     "a removal": ("DELETE FROM ledger_entries WHERE position = 4", "entry 4 is missing"),
-    "a leaf": ("UPDATE ledger_nodes SET hash = other WHERE level = 0 AND index = 3", "entry 3 was changed"),
+    "a leaf": ("UPDATE ledger_nodes SET hash = other WHERE node = 3", "entry 3 was changed"),
     "a head": ("UPDATE ledger_tree SET size = 5", "the checkpoint of 6"),
 }
 
@@ -273,7 +273,7 @@ def test_tampering_is_found(records_engine: Engine, hand: Hand, store: LeafStore
     store.integrate()
     statement, sentence = TAMPERING[what]
     hexed = "decode('00', 'hex')" if records_engine.dialect.name == "postgresql" else "x'00'"
-    statement = statement.replace("actor_bytes", hexed).replace("other", hexed).replace(" index ", ' "index" ')
+    statement = statement.replace("actor_bytes", hexed).replace("other", hexed)
     with records_engine.begin() as connection:
         if what == "a removal":
             connection.execute(text("DELETE FROM ledger_references"))
@@ -295,7 +295,9 @@ def test_the_integrator_does_not_build_on_a_changed_tree(records_engine: Engine,
     store.integrate()
     with records_engine.begin() as connection:
         connection.execute(
-            text("UPDATE ledger_nodes SET hash = (SELECT digest FROM ledger_entries LIMIT 1) WHERE level = 2")
+            text(
+                "UPDATE ledger_nodes SET hash = (SELECT digest FROM ledger_entries LIMIT 1) WHERE node = (2 * 72057594037927936)"
+            )
         )
     write(records_engine, hand, 1)
     with pytest.raises(LedgerCorrupted):

@@ -333,6 +333,16 @@ def test_the_canonical_spelling() -> None:
     assert parse_canonical(expected.encode()) == value
 
 
+def test_an_envelope_is_spelled_canonically() -> None:
+    """The hand-made spelling of the hot path is the canonical one, whatever stands in the fields."""
+    for awkward in ("plain", 'q"\\/', "é𝄞\u2028", "\x00\x1f\x7f\n\t"):
+        envelope = Envelope(
+            2**40, awkward, "2026-01-01T00:00:00.000000Z", awkward, awkward, awkward, awkward, bytes(32)
+        )
+        assert envelope.text().encode() == canonical(envelope.data())
+        assert Envelope.read(json.loads(envelope.text())) == envelope
+
+
 @pytest.mark.parametrize("value", [1.0, float("nan"), 2**53, {"é": 1}, {1: 2}, "\ud800", b"x", {1, 2}])
 def test_what_has_no_single_spelling_is_refused(value: object) -> None:
     with pytest.raises(EvidenceError) as refused:
