@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, ClassVar, get_args
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 from marshmallow.validate import Length, OneOf, Regexp
 
 from consent import parties, policy
 from consent.vocabulary import Action, LegalBasis, Locale
+from dsar.rights import RIGHTS
 from dsar.vocabulary import Ground, Right
 
 
@@ -243,6 +244,12 @@ class RightShape(Shape):
     level_third_party = Exact(int, "a whole number", load_default=None)
     names = _words()
     refusals = Several(_one_of(*Ground), required=True)
+
+    @validates_schema(skip_on_field_errors=True)
+    def within_the_law(self, data: dict[str, Any], **_: Any) -> None:
+        """A pack may give up a ground of refusal, never add one (dsar rules 1.2, closed matrix)."""
+        if added := sorted(set(data["refusals"]) - set(RIGHTS[Right(data["right"])].grounds)):
+            raise ValidationError(f"{data['right']} cannot be refused for {', '.join(added)}", "refusals")
 
 
 class FigureShape(Shape):

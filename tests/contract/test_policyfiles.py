@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.exports.profile import Profile
-from app.policyfiles import PolicyFaults, load, lock, shapes
+from app.policyfiles import PolicyFaults, digest, load, lock, shapes
 from consent import parties, policy
 from consent.policy import FigureName
 from consent.vocabulary import Action, Locale, PurposeId
@@ -83,6 +83,11 @@ def test_the_digest_follows_every_byte_and_every_name(pack: Path) -> None:
     assert load(pack).digest not in (before, changed)
 
 
+def test_the_digest_tells_where_one_file_ends(pack: Path) -> None:
+    assert digest({"a": b"1", "b": b"2"}) != digest({"a": b"1b\x002"})
+    assert digest({"a": b"1", "b": b"2"}) == digest({"b": b"2", "a": b"1"})
+
+
 def test_faults_in_many_files_are_listed_at_once_and_alone(pack: Path) -> None:
     _change(pack, "controllers/valombree.toml", 'capacity = "processor"', 'capacity = "owner"')
     _change(
@@ -132,6 +137,7 @@ def test_faults_in_many_files_are_listed_at_once_and_alone(pack: Path) -> None:
         ("purposes.toml", "needs_sca = true\n", "", "purposes[wealth_overview].needs_sca"),
         ("retention.toml", 'on_erasure = "erase"', 'on_erasure = "keep"', "retentions[0].on_erasure"),
         ("rights.toml", "refusals = []", 'refusals = ["too_much_work"]', "rights[marketing_objection].refusals[0]"),
+        ("rights.toml", "refusals = []", 'refusals = ["article_11"]', "rights[marketing_objection].refusals"),
         ("rights.toml", 'right = "erasure"', 'right = "oblivion"', "rights[oblivion].right"),
         ("parties/patrivue.toml", 'actions = ["read"]', 'actions = ["copy"]', "grants[0].actions[0]"),
         ("parties/patrivue.toml", "\nstart = 2025-01-01", '\nstart = "2025-01-01"', "grants[0].start"),

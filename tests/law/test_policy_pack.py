@@ -13,6 +13,7 @@ from app.policyfiles import load
 from consent.parties import Active, PartyRole
 from consent.policy import FigureName, Policy, sentence_words
 from consent.vocabulary import Action, LegalBasis, Locale, Text
+from dsar.rights import RIGHTS
 
 TODAY = date(2026, 11, 21)
 
@@ -141,6 +142,13 @@ def test_figures_stand_where_the_rules_put_them(pack: Policy) -> None:
     assert values["ended_visible_days"] == (730,)
     assert values["offline_withdrawal_working_days"] == (2,)
     assert values["reminder_days"] == (90,)
+
+
+def test_the_refusal_matrix_is_the_one_of_the_law(pack: Policy) -> None:
+    """Dsar rules 1.2."""
+    assert {name: set(rule.refusals) for name, rule in pack.rights.items()} == {
+        right.value: set(law.grounds) for right, law in RIGHTS.items()
+    }
 
 
 def test_the_identity_ladder_is_the_one_of_the_rules(pack: Policy) -> None:
