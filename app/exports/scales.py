@@ -43,10 +43,10 @@ class NumericBins:
         if low == 0 and high == self.size - 1:
             return EVERYTHING
         if low == 0:
-            return f"< {self.edges[high]:g}"
+            return f"< {_written(self.edges[high])}"
         if high == self.size - 1:
-            return f">= {self.edges[low - 1]:g}"
-        return f"[{self.edges[low - 1]:g}, {self.edges[high]:g})"
+            return f">= {_written(self.edges[low - 1])}"
+        return f"[{_written(self.edges[low - 1])}, {_written(self.edges[high])})"
 
     def plain(self) -> list[float]:
         return list(self.edges)
@@ -179,6 +179,11 @@ def tree_faults(rows: Sequence[Sequence[str]]) -> list[str]:
     if not all(_is_plain_label(name) for row in rows for name in row):
         faults.append("a label is empty, holds '|' or a line break, or begins like a spreadsheet formula")
     return faults
+
+
+def _written(edge: float) -> str:
+    """Return an edge in full: shortened to six figures, two edges could read the same."""
+    return str(int(edge)) if edge.is_integer() else repr(edge)
 
 
 def _is_plain_label(name: str) -> bool:

@@ -109,13 +109,20 @@ def test_brothers_become_neighbours_and_an_interval_is_named_by_its_nodes() -> N
 
 
 def test_numbers_are_binned_and_coded_at_both_ends() -> None:
-    bins = NumericBins((25, 45, 65))
+    bins = NumericBins((25.0, 45.0, 65.0))
     assert bins.encode([-1, 24.9, 25, 64, 65, 10**9, None, float("nan"), "44", True]).tolist() == [
         *(0, 0, 1, 2, 3, 3),
         *(MISSING, MISSING, OUTSIDE, OUTSIDE),
     ]
     assert [bins.label(*pair) for pair in [(0, 0), (1, 1), (1, 2), (3, 3), (0, 3), (2, 3), (0, 1)]] == [
         *("< 25", "[25, 45)", "[25, 65)", ">= 65", "*", ">= 45", "< 45"),
+    ]
+
+
+def test_large_and_broken_edges_are_written_in_full() -> None:
+    bins = NumericBins((0.1, 1_000_000.0, 1_000_001.0))
+    assert [bins.label(at, at) for at in range(4)] == [
+        *("< 0.1", "[0.1, 1000000)", "[1000000, 1000001)", ">= 1000001"),
     ]
 
 
@@ -133,7 +140,7 @@ def test_dates_are_no_finer_than_a_quarter() -> None:
     st.lists(st.integers(-60, 60), max_size=30),
 )
 def test_each_interval_of_bins_is_one_label(edges: list[int], values: list[int]) -> None:
-    bins = NumericBins(tuple(edges))
+    bins = NumericBins(tuple(float(edge) for edge in edges))
     labels = {bins.label(low, high) for low in range(bins.size) for high in range(low, bins.size)}
     assert len(labels) == bins.size * (bins.size + 1) // 2
     for value, code in zip(values, bins.encode(values).tolist(), strict=True):
