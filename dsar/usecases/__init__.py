@@ -1,0 +1,66 @@
+"""What can be done with a case, one function each; all of it within the caller's unit of work.
+
+Every function reads the case, decides by the law (`clock`, `identity`, `rights`, `case`), and writes events with their
+ledger entries and follow-up work together: leaving without commit means that nothing happened. Leaves out effects
+(sending, sealing bytes, shredding keys), which are the follow-up work of `app.workflows`.
+"""
+
+from __future__ import annotations
+
+from dsar.usecases.asking import acknowledge, ask_clarification, ask_identity, extend, prove_identity, resume
+from dsar.usecases.deciding import EVIDENCED, TWO_PEOPLE, Decision, approve, decide_line, refuse, send_back, submit
+from dsar.usecases.erasing import begin_erasure, carry_out, record_recipient, verify_erasure
+from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
+from dsar.usecases.reading import queue, timeline
+from dsar.usecases.replying import DONE_FIRST, bounce_message, close, dispatch_message, prepare_reply
+from dsar.usecases.searching import record_answer, seal_package, search_gaps, start_review, start_search
+from dsar.usecases.stopping import close_unanswered, reopen, withdraw_request
+from dsar.usecases.writing import ASK_HOLDER, END_RETENTION, RUN_ERASURE, SEND, TELL_RECIPIENT, dates_of, identity_of
+
+__all__ = [
+    "ASK_HOLDER",
+    "DONE_FIRST",
+    "END_RETENTION",
+    "EVIDENCED",
+    "RUN_ERASURE",
+    "SEND",
+    "SERVED",
+    "TELL_RECIPIENT",
+    "TWO_PEOPLE",
+    "AlreadyOpen",
+    "Decision",
+    "Intake",
+    "Opened",
+    "acknowledge",
+    "approve",
+    "ask_clarification",
+    "ask_identity",
+    "begin_erasure",
+    "bounce_message",
+    "carry_out",
+    "close",
+    "close_unanswered",
+    "dates_of",
+    "decide_line",
+    "dispatch_message",
+    "extend",
+    "identity_of",
+    "open_case",
+    "prepare_reply",
+    "prove_identity",
+    "queue",
+    "record_answer",
+    "record_recipient",
+    "refuse",
+    "reopen",
+    "resume",
+    "seal_package",
+    "search_gaps",
+    "send_back",
+    "start_review",
+    "start_search",
+    "submit",
+    "timeline",
+    "verify_erasure",
+    "withdraw_request",
+]
