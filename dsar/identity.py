@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from consent.policy import Policy
+from consent.policy import Policy, RightRule
 from consent.vocabulary import ControllerId
 from dsar.practice import Practice
 from dsar.proofs import METHODS
@@ -61,10 +61,15 @@ def needed_level(right: Right, sensitivity: int, policy: Policy, practice: Pract
     """Return the level `right` needs over data of `sensitivity` 1-3 (dsar rule 26)."""
     rule = policy.rights.get(right.value)
     ladder = LADDER[right][min(max(sensitivity, 1), 3) - 1]
-    floor = max(ladder, Level(rule.level) if rule else Level.L0)
+    floor = max(ladder, _pack_level(rule, sensitivity)) if rule else ladder
     if floor is Level.L0:
         return floor
     return Level.L4 if _recently_changed(about, practice) else Level(floor)
+
+
+def _pack_level(rule: RightRule, sensitivity: int) -> Level:
+    sensitive = rule.level_sensitive if sensitivity >= 3 else None
+    return Level(max(rule.level, sensitive or 0))
 
 
 def _recently_changed(about: Circumstances, practice: Practice) -> bool:

@@ -46,6 +46,7 @@ def decide_line(desk: Desk, case_id: CaseId, line_id: LineId, decision: Decision
         raise errors.MoveRefused(case.state, "be decided")
     _check_outcome(case, line, decision)
     _check_grounds(line, decision)
+    _check_pack(desk, line, decision)
     _check_people(line, decision)
     late = is_late(desk, case) and decision.outcome in REFUSALS
     if late and not (decision.by.dpo and decision.dpo_override):
@@ -129,6 +130,14 @@ def _check_grounds(line: Line, decision: Decision) -> None:
         raise errors.GroundNotAllowed("this ground needs its categories")  # rule 48
     if EVIDENCED.intersection(decision.grounds) and not decision.evidence:
         raise errors.GroundNotAllowed("this ground needs its evidence")  # rule 57
+
+
+def _check_pack(desk: Desk, line: Line, decision: Decision) -> None:
+    """The pack may give up grounds that the law leaves open (dsar rule 57)."""
+    rule = desk.policy.rights.get(line.right.value)
+    given_up = [one.value for one in decision.grounds if rule is not None and one.value not in rule.refusals]
+    if given_up:
+        raise errors.GroundNotAllowed(f"the pack does not refuse {line.right.value} for {', '.join(given_up)}")
 
 
 def _check_people(line: Line, decision: Decision) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.store.engine import open_engine
 from app.store.rows.base import RecordsBase
+from consent.policy import RightRule
 from consent.vocabulary import Locale, PartyId
 from dsar import errors, usecases
 from dsar import events as e
@@ -46,6 +47,7 @@ from tests.law.dsar_desk import (
     HOLDERS,
     IDENTITY,
     OTHER,
+    TEXT,
     at,
     email,
     ends,
@@ -668,3 +670,13 @@ def test_the_queue_is_sorted_by_strict_due_date(desk):
     rows = usecases.queue(desk, [BANK])
     assert [row.case for row in rows] == [early, late]
     assert [row.case for row in usecases.queue(desk, [BANK], limit=1, after=early)] == [late]
+
+
+def test_the_pack_may_give_up_grounds_of_the_law(desk):
+    """Dsar rule 57: the closed matrix is the most that can be refused, not the least."""
+    kept = RightRule("access", "", 1, 2, TEXT, refusals=(Ground.ARTICLE_11.value,))
+    narrow = replace(desk, policy=replace(desk.policy, rights={"access": kept}))
+    case, line = reviewed(narrow, Right.ACCESS)
+    with pytest.raises(errors.GroundNotAllowed):
+        usecases.decide_line(narrow, case, line, refusing(Ground.UNFOUNDED_OR_EXCESSIVE))
+    usecases.decide_line(narrow, case, line, refusing(Ground.ARTICLE_11))
