@@ -46,10 +46,16 @@ class Cells:
         return np.asarray((self.codes >= 0).all(axis=1))
 
 
+def count_subjects(subjects: Numbers) -> int:
+    """Return how many different numbers `subjects` holds; they are small, so counting beats sorting."""
+    return int(np.count_nonzero(np.bincount(subjects)))
+
+
 def read_cells(profile: Profile, rows: Iterable[Row], shuffler: Shuffler) -> Cells:
     """Return `rows` as cells, in a random order. Raises UnknownColumns when a row has a column the profile has not."""
     shuffled = list(rows)
-    unknown = sorted({name for _, values in shuffled for name in values} - set(profile.names))
+    known = set(profile.names)
+    unknown = sorted({name for _, values in shuffled if not values.keys() <= known for name in values.keys() - known})
     if unknown:
         raise UnknownColumns(unknown)
     shuffler.shuffle(shuffled)

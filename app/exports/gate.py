@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 
 from app.exports.attacks import Difference, Earlier, Linkage, difference, link, row_order
-from app.exports.cells import Cells
+from app.exports.cells import Cells, count_subjects
 from app.exports.diversity import row_weights, shares, variety
 from app.exports.output import COUNT, Output, UnreadableOutput, parquet_is_bare, read_csv, read_parquet, write_output
 from app.exports.profile import SMALLEST_COHORT, Profile
@@ -125,7 +125,7 @@ def judge_cohort(candidate: Candidate, *, live: Cells | None, earlier: Sequence[
 def _cohort(question: _Question) -> list[Reason]:
     """At least max(100 subjects, k) (rule 4)."""
     least = max(SMALLEST_COHORT, question.candidate.table.profile.k)
-    subjects = len(np.unique(question.candidate.cells.subjects))
+    subjects = count_subjects(question.candidate.cells.subjects)
     return [Reason(Ground.COHORT_TOO_SMALL, f"{subjects} subjects, at least {least}")] if subjects < least else []
 
 

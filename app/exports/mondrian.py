@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.exports.cells import Numbers
+from app.exports.cells import Numbers, count_subjects
 from app.exports.diversity import Floats, row_weights, shares, variety
 from app.exports.profile import Profile, Sensitivity
 from app.exports.scales import Codes
@@ -59,7 +59,7 @@ class _Mondrian:
         self._sizes = profile.sizes
         self._codes = codes
         self._subjects = subjects
-        self._alone = len(np.unique(subjects)) == len(subjects)
+        self._alone = count_subjects(subjects) == len(subjects)
         """Every subject has one row: rows are subjects, and much is cheaper."""
         self._demands = self._read_demands(profile)
         self._closed = np.full(len(codes), -1, dtype=np.int64)
@@ -68,7 +68,7 @@ class _Mondrian:
     def run(self) -> Numbers:
         count = len(self._codes)
         start = np.zeros(count, dtype=np.int64)
-        if not count or len(np.unique(self._subjects)) < self._k or not self._varied(np.arange(count), start, 1)[0]:
+        if not count or count_subjects(self._subjects) < self._k or not self._varied(np.arange(count), start, 1)[0]:
             return self._closed
         level = _Open(np.arange(count), start, 1)
         while level.count:
