@@ -50,6 +50,11 @@ class SqlConsents:
         found = self._records(_whose(controller, consent))
         return found[0] if found else None
 
+    def controller_of(self, consent: ConsentId) -> ControllerId | None:
+        """Return whose consent it is; None when there is no such consent."""
+        found = self._connection.execute(select(_CONSENTS.c.controller).where(ConsentRow.id == consent)).scalar()
+        return ControllerId(found) if found is not None else None
+
     def lock(self, controller: ControllerId, consent: ConsentId) -> Consent | None:
         """Return it for a change; on SQLite the one writer is this transaction already."""
         query = select(_CONSENTS.c.id).where(_whose(controller, consent)).with_for_update()

@@ -17,12 +17,14 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.store.clients import SqlClients
+from app.store.consents import SqlConsents
 from app.store.disclosures import SqlDisclosures
 from app.store.exports import SqlExports
 from app.store.leaves import Randomness, Seal, SqlJournal
 from app.store.mailqueue import MailQueue, SealMail
 from app.store.passkeys import SqlEnrolments, SqlPasskeys, SqlStaff
 from app.store.sessions import SqlCounters, SqlSessions, SqlSignIns
+from app.store.standings import SqlComponents, SqlStandings
 from app.store.subjects import SqlSubjects
 from app.store.tokens import SqlSigningKeys, SqlTokens
 from consent.ports import Clock, Ids
@@ -142,3 +144,19 @@ class RecordsUnit:
     @cached_property
     def exports(self) -> SqlExports:
         return SqlExports(self.session)
+
+    @cached_property
+    def consents(self) -> SqlConsents:
+        return SqlConsents(self.session.connection())
+
+    @cached_property
+    def standings(self) -> SqlStandings:
+        return SqlStandings(self.session)
+
+    @cached_property
+    def components(self) -> SqlComponents:
+        return SqlComponents(self.clients)
+
+    @property
+    def reads(self) -> SqlTokens:
+        return self.tokens

@@ -1,0 +1,50 @@
+"""What the decision needs to know of a subject and of a component, read in the caller's transaction.
+
+Nothing in the records can restrict or object yet: those are outcomes of cases, and their tables come with the rights.
+Until then a subject's standing is their controller and whether they were erased.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from app.store.clients import SqlClients
+from app.store.rows.subjects import SubjectRow
+from consent.decision import Component, Keep, Standing
+from consent.vocabulary import ComponentId, ControllerId, PartyId, PurposeId, SubjectRef
+
+
+class SqlStandings:
+    """`consent.ports.Standings` over the subjects' rows."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def standing(self, subject: SubjectRef, purpose: PurposeId, at: datetime) -> Standing | None:
+        """Return the subject's standing; None when there is no such subject."""
+        row = self._session.get(SubjectRow, subject)
+        if row is None:
+            return None
+        return Standing(ControllerId(row.controller), erased=row.erased_at is not None)
+
+
+class SqlComponents:
+    """`consent.ports.Components` over the clients' rows."""
+
+    def __init__(self, clients: SqlClients) -> None:
+        self._clients = clients
+
+    def component(self, component: ComponentId) -> Component | None:
+        """Return what is registered about a client; None when it is unknown."""
+        found = self._clients.find(component)
+        if found is None:
+            return None
+        return Component(
+            id=component,
+            party=PartyId(found.party),
+            suspended=found.suspended_at is not None,
+            country=found.country,
+            honours=frozenset(Keep(way) for way in found.honours),
+        )

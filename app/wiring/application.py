@@ -1,0 +1,85 @@
+"""The Flask application of a house: pages and authorization server, each handed what its Protocols name."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+
+from flask import Flask
+
+from app.factory import create_app
+from app.http.doors import Doors
+from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
+from app.http.oauth.services import Unit
+from app.servicekeys import service_key
+from app.settings import Secret
+from app.store.unit import RecordsUnit
+from app.tokens.records import Client
+from app.tokens.rfc9449 import Nonces
+from app.wiring.faces import OAuthFace, oauth_unit
+from app.wiring.house import House
+from consent import usecases
+from consent.decision import Deny, Permit, Question, local_day
+from consent.parties import Active
+from consent.vocabulary import ControllerId
+
+
+def application(house: House) -> Flask:
+    """Return the application of a house, its first signing keys made."""
+    services = authorization_services(house)
+    with services.units() as unit:
+        unit.signing_keys.prepare(services.clock.now())
+        unit.commit()
+    return create_app(page_doors(house, services), (blueprint(services),))
+
+
+def page_doors(house: House, services: OAuthServices) -> Doors:
+    """Return what the pages stand on."""
+    units = house.units
+    return Doors(
+        policy=house.policy,
+        controller=house.controller,
+        origin=house.settings.issuer,
+        key=Secret(service_key(house.settings.data_dir / "forms.key", os.urandom).hex()),
+        clock=units.clock,
+        ids=units.ids,
+        entropy=units.entropy,
+        unit=units.writing,
+        reading=units.reading,
+        subjects=house.profiles,
+        tokens=PresentedTokens(services),
+    )
+
+
+def authorization_services(house: House) -> OAuthServices:
+    """Return what the authorization server stands on; the law is asked through `consent.usecases.judge`."""
+    units = house.units
+
+    def judge(unit: Unit, question: Question) -> Permit | Deny:
+        return usecases.judge(_records(unit), house.policy, question)
+
+    def party_live(_unit: Unit, client: Client, at: datetime) -> bool:
+        today = local_day(house.policy, ControllerId(client.controller), at)
+        return isinstance(house.policy.standing(client.party, today), Active)
+
+    def present(_unit: Unit, _view: ConsentView, _at: datetime) -> bool:
+        # nobody is taken for present before the connection pages can see them: attended reads are refused
+        return False
+
+    return OAuthServices(
+        issuer=house.settings.issuer,
+        clock=units.clock,
+        ids=units.ids,
+        entropy=units.entropy,
+        units=lambda: oauth_unit(units, house.seals.seal_key, house.seals.open_key),
+        judge=judge,
+        party_live=party_live,
+        present=present,
+        nonces=Nonces(service_key(house.settings.data_dir / "nonces.key", os.urandom), required=False),
+    )
+
+
+def _records(unit: Unit) -> RecordsUnit:
+    if not isinstance(unit, OAuthFace):
+        raise TypeError("the authorization server was handed a unit of another house")
+    return unit.records

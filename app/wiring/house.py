@@ -1,0 +1,168 @@
+"""Opening what a deployment stands on: both databases, key provider, vault, ledger, durable work.
+
+`build(settings)` makes no table and starts no thread; `House.work.launch` does the latter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from app import policyfiles
+from app.ledger.checkpoint import NoteSigner
+from app.machine import RandomIds, SystemClock
+from app.profiles import HOUSE, Profiles
+from app.sdk.sealed import key_id_of
+from app.servicekeys import certificate_signer, service_key
+from app.settings import Settings
+from app.store.engine import open_engine
+from app.store.keystore import SqlKeyStore
+from app.store.leaves import LeafStore
+from app.store.migrate import upgrade
+from app.store.unit import Units
+from app.vault.core import Vault
+from app.vault.keys import KeyClass, Scope
+from app.vault.providers.file import FileKeyring
+from app.vault.tombstones import Tombstones
+from app.workflows.durable import DurableWork, Handler
+from consent.policy import Policy
+from consent.vocabulary import ControllerId, SubjectRef
+
+_LEDGER_NAME = "regard.ledger"
+_OWN = SubjectRef("house")
+"""Under whose keys a controller's own secrets rest: ledger entries about nobody, mail on its way."""
+
+
+class UnknownControllerError(LookupError):
+    """The settings name no controller of the pack, or the pack has several and the settings name none."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that lives while the service runs."""
+
+    settings: Settings
+    policy: Policy
+    controller: ControllerId
+    records: Engine
+    keys: Engine
+    vault: Vault
+    ledger: LeafStore
+    units: Units
+    profiles: Profiles
+    work: DurableWork
+    seals: OwnSeals
+
+    def close(self) -> None:
+        """Stop the durable work and let go of both databases."""
+        self.work.stop()
+        self.records.dispose()
+        self.keys.dispose()
+
+
+def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> House:
+    """Open everything the settings name. Raises what opening raises: policy faults, key faults, settings faults."""
+    folder = settings.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    clock, ids = SystemClock(), RandomIds()
+    policy = policyfiles.load(settings.policies_dir)
+    records = open_engine(settings.records_url.reveal())
+    keys = open_engine(settings.keys_url.reveal(), keys=True)
+    vault = _vault(settings, keys, clock)
+    work = DurableWork(records, clock, handlers or {}, executor=settings.executor)
+    controller = _controller(settings, policy)
+    sealer = OwnSeals(vault, controller)
+    units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
+    return House(
+        settings=settings,
+        policy=policy,
+        controller=controller,
+        records=records,
+        keys=keys,
+        vault=vault,
+        ledger=LeafStore(records, NoteSigner(_LEDGER_NAME, service_key(folder / "ledger.key", os.urandom)), clock),
+        units=units,
+        profiles=Profiles(vault, clock, ids, units.writing),
+        work=work,
+        seals=sealer,
+    )
+
+
+def migrate(settings: Settings) -> None:
+    """Bring both databases to the newest schema."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    for url, tree in ((settings.records_url, "records"), (settings.keys_url, "keys")):
+        engine = open_engine(url.reveal(), keys=tree == "keys")
+        upgrade(engine, "keys" if tree == "keys" else "records")
+        engine.dispose()
+
+
+def _controller(settings: Settings, policy: Policy) -> ControllerId:
+    if settings.controller:
+        if settings.controller not in policy.controllers:
+            raise UnknownControllerError(f"REGARD_CONTROLLER: the pack has no controller {settings.controller!r}")
+        return ControllerId(settings.controller)
+    own = [each.id for each in policy.controllers.values() if each.capacity == "controller"]
+    if len(own) != 1:
+        raise UnknownControllerError("REGARD_CONTROLLER: say which controller of the pack this deployment is")
+    return own[0]
+
+
+def _vault(settings: Settings, keys: Engine, clock: SystemClock) -> Vault:
+    folder = settings.data_dir
+    return Vault(
+        SqlKeyStore(keys),
+        _keyring(folder / "keyring", clock),
+        clock=clock,
+        random=os.urandom,
+        tombstones=Tombstones(folder / "tombstones"),
+        sign=certificate_signer(service_key(folder / "certificate.key", os.urandom)),
+        worker=settings.executor,
+    )
+
+
+def _keyring(path: Path, clock: SystemClock) -> FileKeyring:
+    if path.exists():
+        return FileKeyring(path, clock=clock, random=os.urandom)
+    return FileKeyring.create(path, clock=clock, random=os.urandom)
+
+
+class OwnSeals:
+    """Sealing of what Regard itself writes: ledger payloads under audit keys, mail under the controller's own."""
+
+    def __init__(self, vault: Vault, controller: ControllerId) -> None:
+        self._vault = vault
+        self._controller = controller
+
+    def payload(
+        self, controller: ControllerId, subject: SubjectRef | None, kind: str, plaintext: bytes
+    ) -> tuple[str, bytes]:
+        """Return (audit key id, sealed payload)."""
+        scope = self._scope(controller, subject or _OWN, "ledger", KeyClass.AUDIT)
+        sealed = self._vault.seal(scope, kind, plaintext)
+        return key_id_of(sealed).hex(), sealed
+
+    def mail(self, controller: ControllerId, mail: str, plaintext: bytes) -> bytes:
+        return self._vault.seal(self._scope(controller, _OWN, "mail", KeyClass.DATA), mail, plaintext)
+
+    def open_mail(self, controller: ControllerId, mail: str, sealed: bytes) -> bytes:
+        return self._vault.open(self._scope(controller, _OWN, "mail", KeyClass.DATA), mail, sealed)
+
+    def seal_key(self, plaintext: bytes) -> bytes:
+        """Seal a signing key of the service."""
+        return self._vault.seal(self._signing(), "signing-key", plaintext)
+
+    def open_key(self, sealed: bytes) -> bytes:
+        return self._vault.open(self._signing(), "signing-key", sealed)
+
+    def _signing(self) -> Scope:
+        return self._scope(self._controller, _OWN, "signing", KeyClass.DATA)
+
+    def _scope(self, controller: ControllerId, subject: SubjectRef, category: str, key_class: KeyClass) -> Scope:
+        if subject == _OWN:
+            self._vault.create_subject(controller, subject)
+        return Scope(controller, subject, HOUSE, category, key_class=key_class)
