@@ -3,8 +3,8 @@
     python bench/seal.py [--rounds 7] [--messages 20000] [--bytes 1024]
 
 Two floors: `bare` is handed nonce, ciphertext and associated data as separate ready-made bytes; `stored` does what
-anybody has to who keeps nonce and ciphertext together and binds each record's id. Same key length, plaintext and
-length of associated data on all sides; rounds alternate so that a busy machine slows all. Prints a table, then a line of JSON.
+anybody has to who keeps nonce and ciphertext together and binds each record's id. All sides have the same key length,
+plaintext and length of associated data; rounds alternate so that a busy machine slows all. Prints a table, then JSON.
 """
 
 from __future__ import annotations

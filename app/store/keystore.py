@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.store.engine import BUSY_MILLISECONDS
 from app.store.rows.keys import (
@@ -111,6 +112,8 @@ class SqlKeyStore:
             yield
         except DBAPIError as fault:
             raise self._judged(fault) from None
+        except NoConnection:
+            raise KeyStoreUnavailable("no connection free") from None
 
     def _judged(self, fault: DBAPIError) -> DurabilityLost | KeyStoreUnavailable:
         """The statement and its parameters stay out of the error: they hold wrapped keys."""

@@ -39,9 +39,12 @@ class Tombstones:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._failed = False
 
     def append(self, stones: Sequence[Tombstone]) -> None:
         """Add those that are not there yet and make them durable; raises `DurabilityLost`, `TombstonesDamaged`."""
+        if self._failed:
+            raise DurabilityLost
         try:
             new = not self._path.exists()
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -53,6 +56,8 @@ class Tombstones:
             if new:
                 _sync_folder(self._path.parent)
         except OSError as fault:
+            # After a failed fsync a second one may succeed without having written: never retried (operations.md 6).
+            self._failed = True
             raise DurabilityLost from fault
 
     def read(self) -> tuple[Tombstone, ...]:

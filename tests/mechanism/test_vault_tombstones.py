@@ -1,0 +1,79 @@
+"""The tombstone file: durable before anything is destroyed, and it notices when it was touched (dsar rule 54)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from app.vault.errors import DurabilityLost, TombstonesDamaged
+from app.vault.keys import KeyClass
+from app.vault.tombstones import Tombstone, Tombstones
+
+
+def stone(number: int) -> Tombstone:
+    return Tombstone(
+        f"era_{number}", "2026-03-01T12:00:00+00:00", "ctl", f"sub_{number}", KeyClass.DATA, True, "ab", ("cd",)
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tombstones"
+
+
+def test_none_yet(path: Path) -> None:
+    assert Tombstones(path).read() == ()
+
+
+def test_append_and_read_back(path: Path) -> None:
+    stones = Tombstones(path)
+    stones.append([stone(1), stone(2)])
+    stones.append([stone(2), stone(3)])
+    assert Tombstones(path).read() == (stone(1), stone(2), stone(3))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_half_written_line_is_dropped_and_overwritten(path: Path) -> None:
+    stones = Tombstones(path)
+    stones.append([stone(1)])
+    whole = path.read_bytes()
+    stones.append([stone(2)])
+    path.write_bytes(path.read_bytes()[:-20])
+    assert stones.read() == (stone(1),)
+    stones.append([stone(3)])
+    assert stones.read() == (stone(1), stone(3))
+    assert path.read_bytes().startswith(whole)
+
+
+@pytest.mark.parametrize("damage", ["edit", "remove", "swap", "garbage"])
+def test_damage_in_the_middle_is_seen(path: Path, damage: str) -> None:
+    stones = Tombstones(path)
+    stones.append([stone(1), stone(2), stone(3)])
+    lines = path.read_bytes().splitlines(keepends=True)
+    broken = {
+        "edit": [lines[0].replace(b"sub_1", b"sub_9"), *lines[1:]],
+        "remove": lines[1:],
+        "swap": [lines[1], lines[0], lines[2]],
+        "garbage": [lines[0], b"not json\n", *lines[1:]],
+    }[damage]
+    path.write_bytes(b"".join(broken))
+    with pytest.raises(TombstonesDamaged):
+        stones.read()
+    with pytest.raises(TombstonesDamaged):
+        stones.append([stone(4)])
+
+
+def test_a_disk_that_fails_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_sync(_handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", no_sync)
+    stones = Tombstones(path)
+    with pytest.raises(DurabilityLost):
+        stones.append([stone(1)])
+    monkeypatch.undo()
+    with pytest.raises(DurabilityLost):
+        stones.append([stone(1)])
