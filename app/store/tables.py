@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from app.store.rows import cases, clients, consents, exports, keys, leaves, mail, passkeys, sessions, subjects, tokens
+from app.store.rows import (
+    adoptions,
+    cases,
+    clients,
+    consents,
+    exports,
+    keys,
+    leaves,
+    mail,
+    passkeys,
+    sessions,
+    subjects,
+    tokens,
+)
 from app.store.rows.base import KeysBase, RecordsBase
 
 ROWS: tuple[ModuleType, ...] = (
+    adoptions,
     cases,
     clients,
     consents,

@@ -16,6 +16,7 @@ from typing import Self
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.store.adoptions import SqlAdoptions
 from app.store.clients import SqlClients
 from app.store.consents import SqlConsents
 from app.store.disclosures import SqlDisclosures
@@ -160,3 +161,7 @@ class RecordsUnit:
     @property
     def reads(self) -> SqlTokens:
         return self.tokens
+
+    @cached_property
+    def adoptions(self) -> SqlAdoptions:
+        return SqlAdoptions(self.session)

@@ -268,6 +268,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_passkeys_kind_person", "passkeys", ["kind", "person"], unique=False)
     op.create_table(
+        "policy_adoptions",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("entry", sa.String(length=64), nullable=False),
+        sa.Column("adopted_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_policy_adoptions")),
+    )
+    op.create_table(
         "queued_mail",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("controller", sa.String(length=64), nullable=False),
@@ -617,6 +626,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_sessions_ends_at"), table_name="sessions")
     op.drop_table("sessions")
     op.drop_table("queued_mail")
+    op.drop_table("policy_adoptions")
     op.drop_index("ix_passkeys_kind_person", table_name="passkeys")
     op.drop_table("passkeys")
     op.drop_index("ix_oauth_unattended_reads_of", table_name="oauth_unattended_reads")

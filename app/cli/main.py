@@ -1,0 +1,220 @@
+"""The `regard` command: run it, check it, examine it (operations.md section 5).
+
+Exit codes: 0 done, 1 something is wrong with what was examined, 2 the command or the settings are at fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from app import policyfiles
+from app.ledger.bundle import About, Selection
+from app.sdk import verify as offline
+from app.settings import Secret, Settings, SettingsFaultsError, read_settings
+from app.vault.process import harden_process
+from app.wiring import House, build, migrate
+from consent.adoption import adopt
+
+FAULTY, MISUSED = 1, 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Regard: the consent and data-subject-rights authority of an open-finance platform."""
+
+
+def settings() -> Settings:
+    """Return the settings, or leave with every fault on standard error."""
+    try:
+        return read_settings(os.environ)
+    except SettingsFaultsError as faulty:
+        for fault in faulty.faults:
+            click.echo(fault, err=True)
+        sys.exit(MISUSED)
+
+
+@contextmanager
+def opened() -> Iterator[House]:
+    """The house of the settings, closed afterwards; a faulty policy pack is reported whole."""
+    harden_process()
+    try:
+        house = build(settings())
+    except policyfiles.PolicyFaults as faulty:
+        _report(faulty)
+        sys.exit(FAULTY)
+    try:
+        yield house
+    finally:
+        house.close()
+
+
+def _report(faulty: policyfiles.PolicyFaults) -> None:
+    for problem in faulty.problems:
+        click.echo(f"{problem.file}: {problem.key}: {problem.sentence}", err=True)
+    click.echo(f"{len(faulty.problems)} problems; nothing was adopted", err=True)
+
+
+@main.group()
+def config() -> None:
+    """Settings: REGARD_* variables, or a TOML file named by REGARD_CONFIG."""
+
+
+@config.command("check")
+def config_check() -> None:
+    """Read the settings and list every fault."""
+    settings()
+    click.echo("the settings are sound")
+
+
+@config.command("show")
+def config_show() -> None:
+    """Print every setting; secrets are hidden."""
+    read = settings()
+    for field in fields(read):
+        value = getattr(read, field.name)
+        click.echo(f"{field.name} = {'(hidden)' if isinstance(value, Secret) else value}")
+
+
+@main.group()
+def db() -> None:
+    """The two databases."""
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring both databases to the newest schema."""
+    migrate(settings())
+    click.echo("records and key store have the newest schema")
+
+
+@main.group()
+def policy() -> None:
+    """The policy pack."""
+
+
+@policy.command("check")
+def policy_check() -> None:
+    """Check the pack and its released notices; list every fault."""
+    try:
+        pack = policyfiles.load(settings().policies_dir)
+    except policyfiles.PolicyFaults as faulty:
+        _report(faulty)
+        sys.exit(FAULTY)
+    counted = f"{len(pack.categories)} categories, {len(pack.purposes)} purposes, {len(pack.parties)} parties"
+    click.echo(f"pack {pack.version} is sound: {counted}\ndigest {pack.digest}")
+
+
+@policy.command("lock")
+def policy_lock() -> None:
+    """Release the notices that are not released yet; what is released never changes."""
+    released = policyfiles.lock(settings().policies_dir)
+    click.echo("\n".join(released) if released else "nothing new to release")
+
+
+@policy.command("adopt")
+@click.option("--by", required=True, help="who decides: a staff id, never a name")
+def policy_adopt(by: str) -> None:
+    """Put the pack in force and record its digest in the ledger."""
+    with opened() as house, house.units.writing() as unit:
+        entry = adopt(unit, house.policy, controller=house.controller, by=by, at=house.units.clock.now())
+    click.echo(f"adopted, ledger entry {entry}" if entry else "this pack is in force already")
+
+
+@main.group()
+def ledger() -> None:
+    """The verifiable record."""
+
+
+@ledger.command("checkpoint")
+def ledger_checkpoint() -> None:
+    """Integrate what waits and print the signed checkpoint."""
+    with opened() as house:
+        house.ledger.integrate()
+        click.echo(house.ledger.checkpoint(), nl=False)
+
+
+@ledger.command("key")
+def ledger_key() -> None:
+    """Print the key that verifies checkpoints."""
+    with opened() as house:
+        click.echo(house.ledger.verifier_key)
+
+
+@ledger.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--about", type=click.Choice([each.value for each in About]), default="all", show_default=True)
+@click.option("--ref", "refs", multiple=True, help="the id it is about; repeatable")
+def ledger_export(file: Path, about: str, refs: tuple[str, ...]) -> None:
+    """Write an evidence bundle that anyone can verify offline."""
+    try:
+        selection = Selection(About(about), refs=refs)
+    except ValueError as fault:
+        raise click.UsageError(str(fault)) from fault
+    with opened() as house:
+        house.ledger.integrate()
+        file.write_bytes(house.ledger.bundle(selection))
+    click.echo(f"wrote {file}")
+
+
+@ledger.command("verify", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def ledger_verify(arguments: tuple[str, ...]) -> None:
+    """Verify an evidence bundle offline: FILE [--key KEY] [--witness KEY] [--json]. Needs no database."""
+    sys.exit(offline.main(arguments))
+
+
+@main.command()
+def serve() -> None:
+    """Serve the pages and the API, and carry out the durable work, in one process."""
+    read = settings()
+    migrate(read)
+    sys.exit(_granian(read))
+
+
+def _granian(read: Settings) -> int:
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", read.bind_host]
+    command += ["--port", str(read.port), "--workers", "1", "--blocking-threads", "8", "--respawn-failed-workers"]
+    command += ["--no-ws", "--log-level", "warning", "app.wsgi:application"]
+    server = subprocess.Popen(command)  # noqa: S603 - our own interpreter and literal words
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        server.terminate()
+        return server.wait()
+
+
+@main.command()
+def worker() -> None:
+    """Carry out the durable work alone, until interrupted."""
+    with opened() as house:
+        house.work.launch()
+        click.echo("carrying out durable work; Ctrl-C stops")
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+@main.command("status")
+def status() -> None:
+    """Print what the deployment holds, as JSON: sizes and digests, nothing about anyone."""
+    with opened() as house:
+        told = {
+            "policy": house.policy.digest,
+            "controller": house.controller,
+            "ledger_waiting": house.ledger.waiting(),
+            "erasures_pending": len(house.vault.erasures.pending()),
+        }
+    click.echo(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

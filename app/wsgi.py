@@ -1,0 +1,19 @@
+"""The application a web server loads: the only module with effects at import.
+
+Embedded mode: this one process serves the pages and carries out the durable work (operations.md section 2).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+
+from app.settings import read_settings
+from app.vault.process import harden_process
+from app.wiring import application, build
+
+harden_process()
+_house = build(read_settings(os.environ))
+_house.work.launch()
+atexit.register(_house.close)
+application = application(_house)  # type: ignore[assignment]  # the name web servers look for
