@@ -16,7 +16,7 @@ from app.settings import Secret
 from app.store.unit import RecordsUnit
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
-from app.wiring.faces import OAuthFace, oauth_unit
+from app.wiring.faces import AccessLog, OAuthFace, oauth_unit
 from app.wiring.house import House
 from consent import usecases
 from consent.decision import Deny, Permit, Question, local_day
@@ -47,6 +47,7 @@ def page_doors(house: House, services: OAuthServices) -> Doors:
         unit=units.writing,
         reading=units.reading,
         subjects=house.profiles,
+        access_log=AccessLog(units),
         tokens=PresentedTokens(services),
     )
 
