@@ -59,8 +59,8 @@ class SqlTokens:
         """Spend an id; False when it was spent before."""
         named = "\x00".join((kind, owner, jti)).encode()
         values = {"digest": hashlib.sha256(named).digest(), "until": until}
-        done = self._connection.execute(_insert_or_nothing(self._connection, SpentIdRow).values(**values))
-        return bool(done.rowcount == 1)
+        insertion = _insert_or_nothing(self._connection, SpentIdRow).values(**values).returning(SpentIdRow.digest)
+        return self._connection.execute(insertion).first() is not None
 
     # --- pushed requests ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,272 @@
+"""Pushed request, consent page, code, refresh: RFCs 9126, 7636, 9207, 6749, with the negative tests of FAPI 2.0."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from app.sdk.dpop import Prover, new_key
+from app.store.engine import open_engine
+from app.store.rows.base import RecordsBase
+from app.tokens.errors import InvalidRequestUri
+from consent.vocabulary import ConsentId, SubjectRef
+from tests.doors.oauth_house import CALLBACK, HOLDER, ISSUER, SUBJECT, House
+
+
+@pytest.fixture
+def house(records_engine: Engine) -> House:
+    return House(records_engine)
+
+
+@pytest.fixture
+def light(tmp_path: Path) -> Iterator[House]:
+    """The house on SQLite alone, for inputs that never reach the store."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'light.sqlite'}")
+    RecordsBase.metadata.create_all(engine)
+    yield House(engine)
+    engine.dispose()
+
+
+def refused(answer: Any, error: str, status: int = 400) -> None:
+    assert (answer.status_code, answer.json["error"]) == (status, error), answer.text
+
+
+def test_the_whole_way_from_the_pushed_request_to_the_refreshed_token(house: House) -> None:
+    pushed = house.push()
+    assert pushed.status_code == 201
+    assert pushed.json["expires_in"] == 300
+    opened = house.open(pushed.json["request_uri"])
+    assert opened.status_code == 303
+    assert opened.location.startswith("/pt/consent/jrn_")
+    assert house.open(pushed.json["request_uri"]).location == opened.location  # a reload works
+    journey = opened.location.rsplit("/", 1)[1]
+    with house.unit() as unit:
+        pending = house.authorizations.pending(unit, journey)
+    assert (pending.client, pending.party, pending.proposal.purpose) == ("partner", "aggregator", "budget")
+    back = house.complete(journey)
+    assert (back["iss"], back["state"]) == (ISSUER, "st-1")  # RFC 9207
+    answer = house.redeem(back["code"])
+    assert answer.status_code == 200, answer.text
+    # asked: balances and loans; agreed: balances and transactions; granted: what both say
+    assert answer.json["authorization_details"][0]["categories"] == ["accounts.balances"]
+    assert answer.json["authorization_details"][0]["consent_id"] == house.consent
+    assert answer.json["scope"] == "consents.read"
+    seen = house.introspect(answer.json["access_token"])
+    assert (seen["active"], seen["attended"], seen["aud"]) == (True, True, HOLDER)
+    for _ in range(2):  # not rotated: a lost answer is repeatable (FAPI 2.0 5.3.2.1-9)
+        fresh = refresh(house, answer.json["refresh_token"])
+        assert fresh.status_code == 200, fresh.text
+        assert "refresh_token" not in fresh.json
+        assert house.introspect(fresh.json["access_token"])["attended"] is False
+
+
+def refresh(house: House, token: str, **more: Any) -> Any:
+    who = more.pop("who", house.partner)
+    return house.post("/oauth/token", who, grant_type="refresh_token", refresh_token=token, **more)
+
+
+def test_a_refusal_of_the_person_goes_back_with_issuer_and_state(house: House) -> None:
+    journey = house.journey()
+    with house.unit() as unit:
+        url = house.authorizations.refuse(unit, journey)
+        unit.commit()
+    assert url.startswith(CALLBACK)
+    assert "error=access_denied" in url
+    assert "state=st-1" in url
+    assert "iss=https%3A%2F%2Fregard.example" in url
+    with pytest.raises(InvalidRequestUri):
+        house.complete(journey)
+
+
+def test_a_request_is_over_once_completed(house: House) -> None:
+    pushed = house.push().json["request_uri"]
+    journey = house.open(pushed).location.rsplit("/", 1)[1]
+    house.complete(journey)
+    refused(house.open(pushed), "invalid_request_uri")
+    with pytest.raises(InvalidRequestUri):
+        house.complete(journey)
+
+
+def test_a_request_waits_five_minutes_to_be_opened_and_an_hour_to_be_answered(house: House) -> None:
+    late = house.push().json["request_uri"]
+    house.clock.forward(seconds=300)
+    refused(house.open(late), "invalid_request_uri")
+    journey = house.journey()
+    house.clock.forward(minutes=59)
+    assert house.complete(journey)["code"]
+    journey = house.journey()
+    house.clock.forward(minutes=60)
+    with pytest.raises(InvalidRequestUri):
+        house.complete(journey)
+
+
+def test_a_request_nobody_opened_cannot_be_completed(house: House) -> None:
+    house.push()
+    with house.unit() as unit:
+        journey = house.snapshot()["oauth_requests"][0]
+        found = journey[journey.index("jrn_") :].split("'")[0]
+        with pytest.raises(InvalidRequestUri):
+            house.authorizations.complete(unit, found, ConsentId(house.consent), SUBJECT)
+
+
+def test_completing_needs_this_subject_s_own_consent(house: House) -> None:
+    journey = house.journey()
+    with house.unit() as unit, pytest.raises(InvalidRequestUri):
+        house.authorizations.complete(unit, journey, ConsentId(house.consent), SubjectRef("sub_two"))
+    with house.unit() as unit, pytest.raises(InvalidRequestUri):
+        house.authorizations.complete(unit, journey, ConsentId("con_none"), SUBJECT)
+    assert house.complete(journey)["code"]  # left without commit: nothing had happened
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({"redirect_uri": "https://evil.example/back"}, "invalid_request"),
+        ({"redirect_uri": CALLBACK + "/"}, "invalid_request"),
+        ({"redirect_uri": CALLBACK + '?"x'}, "invalid_request"),
+        ({"redirect_uri": None}, "invalid_request"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"response_type": "code id_token"}, "unsupported_response_type"),
+        ({"response_type": None}, "unsupported_response_type"),
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge": None, "code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge": "short"}, "invalid_request"),
+        ({"scope": "exports.read"}, "invalid_scope"),
+        ({"scope": "root"}, "invalid_scope"),
+        ({"resource": "https://nowhere.example"}, "invalid_target"),
+        ({"authorization_details": None}, "invalid_authorization_details"),
+        ({"authorization_details": '[{"type":"aggregation_consent"}]'}, "invalid_authorization_details"),
+        ({"authorization_details": '[{"type":"aggregation_consent","odd":1}]'}, "invalid_authorization_details"),
+        ({"request_uri": "urn:x"}, "invalid_request"),
+        ({"request": "e30.e30.e30"}, "invalid_request"),
+        ({"state": "s" * 20_000}, "invalid_request"),
+        ({"state": "s" * 70_000}, "invalid_request"),
+    ],
+)
+def test_a_bad_request_is_refused_before_any_browser_sees_it(light: House, form: dict[str, Any], error: str) -> None:
+    before = light.snapshot()
+    answer = light.push(**form)
+    refused(answer, error)
+    assert answer.location is None
+    assert light.snapshot() == before
+
+
+def test_a_client_cannot_push_in_another_s_name(house: House) -> None:
+    refused(house.push(client_id="holder"), "invalid_client", 401)
+    refused(house.push(who=house.collector), "invalid_request")  # has no such address
+
+
+def test_only_client_and_reference_are_read_from_the_browser(house: House) -> None:
+    """RFC 9126 section 5: what the browser adds could be an attacker's."""
+    uri = house.push().json["request_uri"]
+    refused(house.open(uri, redirect_uri="https://evil.example"), "invalid_request")
+    refused(house.open(uri, scope="keys.lease"), "invalid_request")
+    refused(house.open(uri, client="holder"), "invalid_request_uri")
+    refused(house.open("urn:ietf:params:oauth:request_uri:unknown"), "invalid_request_uri")
+    refused(house.web.get("/oauth/authorize?client_id=partner&response_type=code"), "invalid_request")
+    refused(house.web.get("/oauth/authorize"), "invalid_request")
+    assert house.open(uri).status_code == 303
+
+
+def test_a_code_lives_sixty_seconds(house: House) -> None:
+    code = house.code()
+    house.clock.forward(seconds=60)
+    refused(house.redeem(code), "invalid_grant")
+
+
+def test_a_code_used_twice_ends_what_it_gave(house: House) -> None:
+    """RFC 6749 section 4.1.2."""
+    code = house.code()
+    first = house.redeem(code).json
+    assert house.introspect(first["access_token"])["active"] is True
+    refused(house.redeem(code), "invalid_grant")
+    assert house.introspect(first["access_token"]) == {"active": False}
+    refused(refresh(house, first["refresh_token"]), "invalid_grant")
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({"code_verifier": "w" * 43}, "invalid_grant"),
+        ({"code_verifier": None}, "invalid_request"),
+        ({"code_verifier": "short"}, "invalid_request"),
+        ({"code": None}, "invalid_request"),
+        ({"code": "rgc_unknown"}, "invalid_grant"),
+        ({"redirect_uri": "https://evil.example/back"}, "invalid_grant"),
+        ({"redirect_uri": None}, "invalid_grant"),
+        ({"resource": ISSUER}, "invalid_target"),
+        ({"proof": None}, "invalid_dpop_proof"),
+    ],
+)
+def test_a_bad_redemption_is_refused_and_leaves_the_code_as_it_was(
+    light: House, form: dict[str, Any], error: str
+) -> None:
+    code = light.code()
+    before = light.snapshot()
+    refused(light.redeem(code, **form), error)
+    assert light.snapshot() == before
+    assert light.redeem(code).status_code == 200
+
+
+def test_a_code_is_worth_nothing_to_another_client(house: House) -> None:
+    code = house.code()
+    refused(house.redeem(code, who=house.collector), "invalid_grant")
+    assert house.redeem(code).status_code == 200
+
+
+def test_a_code_bound_to_a_key_needs_that_key(house: House) -> None:
+    """RFC 9449 section 10."""
+    thief = Prover(new_key(), house.clock.now)
+    for bound in ({"dpop_jkt": house.partner.prover.jkt}, {"proof": house.partner.proof("/oauth/par")}):
+        code = house.code(**bound)
+        refused(house.redeem(code, proof=thief.prove("POST", ISSUER + "/oauth/token")), "invalid_dpop_proof")
+        assert house.redeem(code).status_code == 200
+    refused(house.push(proof=house.partner.proof("/oauth/par"), dpop_jkt="other"), "invalid_dpop_proof")
+
+
+def test_a_refresh_token_is_bound_to_client_and_key_and_stays_inside_the_grant(house: House) -> None:
+    token = house.redeem(house.code()).json["refresh_token"]
+    thief = Prover(new_key(), house.clock.now)
+    refused(refresh(house, token, who=house.collector), "invalid_grant")
+    refused(refresh(house, token, proof=thief.prove("POST", ISSUER + "/oauth/token")), "invalid_dpop_proof")
+    refused(refresh(house, token, scope="keys.lease"), "invalid_scope")
+    refused(refresh(house, token, resource=ISSUER), "invalid_target")
+    refused(refresh(house, "rgr_unknown"), "invalid_grant")
+    assert refresh(house, token).status_code == 200
+
+
+def test_after_a_withdrawal_neither_code_nor_refresh_token_opens_anything(house: House) -> None:
+    token, code = house.redeem(house.code()).json["refresh_token"], house.code()
+    house.facts.withdraw(house.consent)
+    for answer in (refresh(house, token), house.redeem(code)):
+        refused(answer, "invalid_grant")
+        assert "consent_withdrawn" in answer.json["error_description"]
+
+
+def test_revoking_the_refresh_token_ends_the_grant(house: House) -> None:
+    given = house.redeem(house.code()).json
+    answer = house.post("/oauth/revoke", house.partner, proof=None, token=given["refresh_token"])
+    assert answer.status_code == 200
+    refused(refresh(house, given["refresh_token"]), "invalid_grant")
+    assert house.introspect(given["access_token"]) == {"active": False}
+
+
+def test_an_existing_consent_may_be_named_in_a_request_if_it_is_one_s_own(house: House) -> None:
+    own = json.dumps([{"type": "aggregation_consent", "consent_id": house.consent}])
+    assert house.push(authorization_details=own).status_code == 201
+    other = json.dumps([{"type": "aggregation_consent", "consent_id": "con_none"}])
+    refused(house.push(authorization_details=other), "invalid_authorization_details")
+
+
+def test_a_client_suspended_meanwhile_gets_no_code(house: House) -> None:
+    journey = house.journey()
+    house.facts.suspended_parties.add("aggregator")
+    with pytest.raises(InvalidRequestUri):
+        house.complete(journey)
