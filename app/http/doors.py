@@ -234,7 +234,7 @@ class Staff(Protocol):
 class Mail(Protocol):
     """Sending mail: queued with the unit, sent after it commits. Bodies carry no personal data."""
 
-    def send(self, *, to: str, subject: str, text: str, html: str, kind: str) -> None: ...
+    def send(self, controller: ControllerId, *, to: str, subject: str, text: str, html: str, kind: str) -> str: ...
 
 
 class DoorUnit(Protocol):
@@ -255,26 +255,26 @@ class DoorUnit(Protocol):
     @property
     def journal(self) -> Journal: ...
     @property
-    def mail(self) -> Mail: ...
+    def mail_queue(self) -> Mail: ...
+    @property
+    def disclosures(self) -> Disclosures: ...
     def commit(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Profile:
-    """What the space shows of the person themself; its `repr` shows nothing."""
+class ProfileFacts(Protocol):
+    """What the space shows of the person themself."""
 
-    name: str
-    email: str
-
-    def __repr__(self) -> str:
-        return "Profile(hidden)"
+    @property
+    def name(self) -> str: ...
+    @property
+    def email(self) -> str: ...
 
 
 class Subjects(Protocol):
     """Subjects, found by blind index, their profile opened with their key."""
 
     def find_by_email(self, controller: ControllerId, email: str) -> SubjectRef | None: ...
-    def profile(self, subject: SubjectRef) -> Profile | None:
+    def profile(self, subject: SubjectRef) -> ProfileFacts | None:
         """Return None once the subject's keys are destroyed."""
         ...
 
@@ -304,7 +304,7 @@ class DisclosureFacts(Protocol):
     def at(self) -> datetime: ...
 
 
-class AccessLog(Protocol):
+class Disclosures(Protocol):
     """Who looked, newest first."""
 
     def of_subject(self, subject: SubjectRef) -> Sequence[DisclosureFacts]: ...
@@ -361,7 +361,6 @@ class Doors:
     reading: Callable[[], AbstractContextManager[DoorUnit]]
     """A unit nobody writes in, so that looking does not queue behind the one writer of SQLite."""
     subjects: Subjects
-    access_log: AccessLog
     tokens: ClientTokens
     limits: Limits = field(default_factory=Limits)
     locale: Locale = Locale.EN

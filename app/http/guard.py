@@ -202,7 +202,7 @@ def _admit_staff(guard: StaffOnly) -> None:
 
 
 def _admit_client(guard: ClientOnly) -> None:
-    actor = doors().tokens.present(request.headers, request.method, request.base_url)
+    actor = doors().tokens.present(dict(request.headers), request.method, request.base_url)
     if actor is None:
         raise ClientUnknown
     if guard.scope not in actor.scopes:

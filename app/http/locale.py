@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from pathlib import Path
 
+from babel import Locale as BabelLocale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from flask import Blueprint, Flask, current_app, request, url_for
+from flask import Blueprint, Flask, current_app, request
 from flask_babel import Babel, format_date, format_datetime
 
 from app.http.doors import doors
@@ -60,6 +61,11 @@ def moment(value: datetime) -> str:
     return str(format_datetime(value, "d MMMM y, HH:mm"))
 
 
+def country(code: str) -> str:
+    """Return a country's name in the language of this request, from its ISO 3166 code."""
+    return str(BabelLocale.parse(current_locale().value).territories.get(code, code))
+
+
 def other_languages() -> Iterable[tuple[Locale, str, str]]:
     """Yield (language, its name, this page in it); answers live on the server, so none is lost."""
     rest = request.path.split("/", 2)[2] if request.path.count("/") >= 2 and _in_language() else ""
@@ -89,7 +95,7 @@ def install(app: Flask) -> None:
     )
     app.url_value_preprocessor(_drop_locale)
     app.url_defaults(_keep_locale)
-    app.jinja_env.globals.update(locale=current_locale, told=told, languages=other_languages, url_for=url_for)
+    app.jinja_env.globals.update(locale=current_locale, told=told, country=country, languages=other_languages)
     app.jinja_env.filters.update(day=day, moment=moment)
 
 

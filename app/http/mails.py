@@ -9,6 +9,7 @@ from flask import render_template
 from flask_babel import force_locale, gettext
 
 from app.http.doors import DoorUnit
+from consent.policy import Controller
 from consent.vocabulary import Locale
 
 KINDS = ("sign-in", "passkey-added", "passkey-removed", "receipt")
@@ -23,11 +24,13 @@ def _subjects(brand: str) -> dict[str, str]:
     }
 
 
-def send_mail(unit: DoorUnit, kind: str, *, to: str, locale: Locale, brand: str, **values: object) -> None:
+def send_mail(unit: DoorUnit, kind: str, *, controller: Controller, to: str, locale: Locale, **values: object) -> None:
     """Queue one of `KINDS` in the person's language. `values` must name nobody: links, dates and references only."""
+    brand = controller.brand_name
     with force_locale(locale.value):
         told = {"brand": brand, "mail_locale": locale.value, **values}
-        unit.mail.send(
+        unit.mail_queue.send(
+            controller.id,
             to=to,
             subject=_subjects(brand)[kind],
             text=render_template(f"mail/{kind}.txt", **told),

@@ -109,9 +109,16 @@ def request_options(of: Doors, unit: DoorUnit, session: str, passkeys: tuple[Pas
 
 
 def enrol(
-    of: Doors, unit: DoorUnit, *, kind: Kind, person: str, controller: ControllerId, cooling: timedelta,
-    challenge: bytes | None, answer: str,
-) -> str:  # fmt: skip
+    of: Doors,
+    unit: DoorUnit,
+    *,
+    kind: Kind,
+    person: str,
+    controller: ControllerId,
+    cooling: timedelta,
+    challenge: bytes | None,
+    answer: str,
+) -> str:
     """Verify a registration, store the public key and return its credential id. Raises PasskeyRefused."""
     try:
         verified = verify_registration_response(
@@ -137,7 +144,7 @@ def enrol(
         now=now,
         usable_from=now + cooling,
     )
-    record(unit, "passkey.added", kind, person, controller, credential_id)
+    record(unit, "passkey.added", kind=kind, person=person, controller=controller, credential=credential_id)
     return credential_id
 
 
@@ -174,16 +181,14 @@ def take_challenge(of: Doors, session: str) -> bytes | None:
     return challenge
 
 
-def record(
-    unit: DoorUnit, what: str, kind: Kind, person: str, controller: ControllerId, credential_id: str
-) -> None:
+def record(unit: DoorUnit, what: str, *, kind: Kind, person: str, controller: ControllerId, credential: str) -> None:
     """Write it to the ledger; the credential as a digest."""
     unit.journal.record(
         what,
         actor=f"{kind}:{person}",
         controller=controller,
         subject=SubjectRef(person) if kind == "subject" else None,
-        payload={"credential": sha256(credential_id)},
+        payload={"credential": sha256(credential)},
     )
 
 

@@ -38,14 +38,15 @@ from app.http.errors import (
     Unavailable,
 )
 from app.http.locale import current_locale
+from app.tokens.errors import TokenError
 from consent.errors import (
-    ActorRefused,
-    AskedTooSoon,
+    ActorRefusedError,
+    AskedTooSoonError,
     ConsentError,
-    MoveRefused,
-    NoSuchConsent,
-    StaleVersion,
-    Unfit,
+    MoveRefusedError,
+    NoSuchConsentError,
+    StaleVersionError,
+    UnfitError,
 )
 
 STATUS: dict[type[Exception], int] = {
@@ -64,13 +65,14 @@ STATUS: dict[type[Exception], int] = {
     CodeWrong: 422,
     TooManyTries: 429,
     Unavailable: 503,
+    TokenError: 400,
     ConsentError: 500,
-    NoSuchConsent: 404,
-    ActorRefused: 403,
-    MoveRefused: 409,
-    StaleVersion: 409,
-    AskedTooSoon: 409,
-    Unfit: 422,
+    NoSuchConsentError: 404,
+    ActorRefusedError: 403,
+    MoveRefusedError: 409,
+    StaleVersionError: 409,
+    AskedTooSoonError: 409,
+    UnfitError: 422,
 }
 """Exception family or leaf -> status; the nearest class wins. A family without a line of its own here is a 500."""
 
@@ -124,6 +126,9 @@ def status_of(error: Exception) -> int:
     """Return the status of `error`: its nearest class in the table, 500 for what is not in it."""
     if isinstance(error, HTTPException):
         return error.code or 500
+    own = getattr(error, "status", None)  # an OAuth error's RFC names its status
+    if isinstance(error, TokenError) and isinstance(own, int):
+        return own
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
@@ -241,6 +246,10 @@ def sentences(code: str) -> tuple[str, str]:
         "consent_invalid": (
             gettext("These choices do not go together"),
             gettext("Nothing was changed. Go back and choose from what the page offers."),
+        ),
+        "invalid_request_uri": (
+            gettext("This request is over"),
+            gettext("It was answered already, or waited too long. Go back to the site that sent you and start again."),
         ),
         "consent_state_conflict": (
             gettext("This has changed meanwhile"),

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from flask import Response, g, has_request_context, request
 
-from app.http.doors import DoorUnit, Doors, PersonKind, SessionFacts, doors
+from app.http.doors import Doors, DoorUnit, PersonKind, SessionFacts, doors
 from consent.vocabulary import ControllerId
 
 SESSION = "regard_session"

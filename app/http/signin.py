@@ -41,12 +41,15 @@ def ask(asked: Asked) -> None:
     count_try("address", asked.email.strip().casefold(), of.limits.per_address)
     link, ticket, ref = fresh_token(of), fresh_token(of), of.ids.new("sgn")
     subject = of.subjects.find_by_email(asked.controller, asked.email)
-    _start(of, asked, subject, link, ticket, ref)
+    _start(of, asked, subject, link=link, ticket=ticket, ref=ref)
     set_cookie(TICKET, ticket, seconds=int(of.limits.link.total_seconds()))
 
 
-def _start(of: Doors, asked: Asked, subject: SubjectRef | None, link: str, ticket: str, ref: str) -> None:
+def _start(of: Doors, asked: Asked, subject: SubjectRef | None, *, link: str, ticket: str, ref: str) -> None:
     now = of.clock.now()
+    # Only to the address on file, never to the one just typed (dsar rule 27). Read before the unit begins: profiles
+    # have a unit of their own, and SQLite has one writer.
+    profile = of.subjects.profile(subject) if subject is not None else None
     with of.unit() as unit:
         unit.sign_ins.start(
             ref,
@@ -58,15 +61,13 @@ def _start(of: Doors, asked: Asked, subject: SubjectRef | None, link: str, ticke
             now=now,
             expires_at=now + of.limits.link,
         )
-        # Only to the address on file, never to the one just typed (dsar rule 27).
-        profile = of.subjects.profile(subject) if subject is not None else None
         if profile is not None:
             send_mail(
                 unit,
                 "sign-in",
                 to=profile.email,
                 locale=current_locale(),
-                brand=firm().brand_name,
+                controller=firm(),
                 link=of.origin + url_for("signin.confirm", token=link),
                 code=spaced(code_for(ref)),
                 until=now + of.limits.link,
@@ -91,9 +92,7 @@ def open_by_link(link: str) -> SignInFacts:
         found = unit.sign_ins.redeem_link(digest(link), of.clock.now())
         if found is None or found.subject is None:
             raise LinkSpent
-        open_session(
-            unit, kind="subject", person=found.subject, controller=found.controller, level=LEVEL_BY_LINK
-        )
+        open_session(unit, kind="subject", person=found.subject, controller=found.controller, level=LEVEL_BY_LINK)
         unit.commit()
     set_cookie(TICKET, None)
     return found
@@ -111,9 +110,7 @@ def open_by_code(typed: str) -> SignInFacts:
         found = unit.sign_ins.redeem_ref(ref, of.clock.now())
         if found is None or found.subject is None:
             raise CodeWrong
-        open_session(
-            unit, kind="subject", person=found.subject, controller=found.controller, level=LEVEL_BY_LINK
-        )
+        open_session(unit, kind="subject", person=found.subject, controller=found.controller, level=LEVEL_BY_LINK)
         unit.commit()
     set_cookie(TICKET, None)
     return found

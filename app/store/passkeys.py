@@ -134,9 +134,7 @@ class SqlEnrolments:
         """Store it; an earlier unused one of the same person ends."""
         self._session.execute(
             update(EnrolmentCodeRow)
-            .where(
-                EnrolmentCodeRow.kind == kind, EnrolmentCodeRow.person == person, EnrolmentCodeRow.used_at.is_(None)
-            )
+            .where(EnrolmentCodeRow.kind == kind, EnrolmentCodeRow.person == person, EnrolmentCodeRow.used_at.is_(None))
             .values(used_at=now)
         )
         self._session.add(
@@ -159,9 +157,7 @@ class SqlEnrolments:
 
     def redeem(self, digest: str, now: datetime) -> StoredEnrolment | None:
         """Use it up; one of two racing callers gets it."""
-        statement = (
-            update(EnrolmentCodeRow).where(EnrolmentCodeRow.digest == digest, *_open(now)).values(used_at=now)
-        )
+        statement = update(EnrolmentCodeRow).where(EnrolmentCodeRow.digest == digest, *_open(now)).values(used_at=now)
         if not _count(self._session, statement):
             return None
         return _enrolment(self._session.get_one(EnrolmentCodeRow, digest))

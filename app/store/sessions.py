@@ -96,15 +96,11 @@ class SqlSessions:
 
     def close_all(self, kind: PersonKind, person: str) -> int:
         """End every session of a person; return how many there were."""
-        return _count(
-            self._session, delete(SessionRow).where(SessionRow.kind == kind, SessionRow.person == person)
-        )
+        return _count(self._session, delete(SessionRow).where(SessionRow.kind == kind, SessionRow.person == person))
 
     def put_challenge(self, digest: str, challenge: bytes, until: datetime) -> None:
         self._session.execute(
-            update(SessionRow)
-            .where(SessionRow.digest == digest)
-            .values(challenge=challenge, challenge_until=until)
+            update(SessionRow).where(SessionRow.digest == digest).values(challenge=challenge, challenge_until=until)
         )
 
     def pop_challenge(self, digest: str, now: datetime) -> bytes | None:
@@ -120,13 +116,13 @@ class SqlSessions:
         return challenge if taken else None
 
     def permit_enrolment(self, digest: str, code_digest: str) -> None:
-        self._session.execute(
-            update(SessionRow).where(SessionRow.digest == digest).values(enrolment=code_digest)
-        )
+        self._session.execute(update(SessionRow).where(SessionRow.digest == digest).values(enrolment=code_digest))
 
     def sweep(self, now: datetime) -> int:
         """Remove what ended; return how many rows went."""
-        return _count(self._session, delete(SessionRow).where((SessionRow.ends_at <= now) | (SessionRow.idle_at <= now)))
+        return _count(
+            self._session, delete(SessionRow).where((SessionRow.ends_at <= now) | (SessionRow.idle_at <= now))
+        )
 
 
 class SqlSignIns:
@@ -190,14 +186,10 @@ class SqlSignIns:
         return self._session.scalars(select(SignInRow.ref).where(SignInRow.ticket_digest == ticket_digest)).first()
 
     def redeem_ref(self, ref: str, now: datetime) -> StoredSignIn | None:
-        if not _count(
-            self._session, update(SignInRow).where(SignInRow.ref == ref, *_open(now)).values(ended_at=now)
-        ):
+        if not _count(self._session, update(SignInRow).where(SignInRow.ref == ref, *_open(now)).values(ended_at=now)):
             return None
         row = self._session.get_one(SignInRow, ref)
-        return StoredSignIn(
-            SubjectRef(row.subject) if row.subject else None, ControllerId(row.controller), row.onward
-        )
+        return StoredSignIn(SubjectRef(row.subject) if row.subject else None, ControllerId(row.controller), row.onward)
 
     def sweep(self, now: datetime) -> int:
         """Remove what can no longer be used; return how many rows went."""

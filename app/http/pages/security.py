@@ -1,4 +1,4 @@
-"""A subject's passkeys: add by printed code or by an older passkey, see, remove (consent rule 33, consent.md section 6).
+"""A subject's passkeys: add by printed code or by an older passkey, see, remove (consent rule 33).
 
 A stolen mailbox opens level 1 and nothing here: adding needs the printed code or a passkey, removing needs a passkey.
 """
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from app.http import passkeys
 from app.http.chrome import firm
-from app.http.doors import DoorUnit, Doors, SessionFacts, doors
+from app.http.doors import Doors, DoorUnit, ProfileFacts, SessionFacts, doors
 from app.http.errors import CodeWrong, NotHere, NotSignedIn, StepUpNeeded
 from app.http.guard import Level, current_subject, subject
 from app.http.locale import current_locale, people
@@ -41,9 +41,7 @@ def code() -> Response:
     of, (session, digest) = doors(), _session()
     count_try("enrol", session.person, of.limits.per_code)
     with of.unit() as unit:
-        passkeys.permit(
-            of, unit, digest, request.form.get("code", ""), kind="subject", person=session.person
-        )
+        passkeys.permit(of, unit, digest, request.form.get("code", ""), kind="subject", person=session.person)
         unit.commit()
     return redirect(url_for(".add"), 303)
 
@@ -67,7 +65,7 @@ def add() -> str:
 def create() -> Response:
     """Store the passkey and tell the person by mail."""
     of, (session, digest) = doors(), _session()
-    challenge = passkeys.take_challenge(of, digest)
+    challenge, profile = passkeys.take_challenge(of, digest), of.subjects.profile(current_subject())
     with of.unit() as unit:
         cooling = _use_permission(of, unit, session)
         passkeys.enrol(
@@ -80,7 +78,7 @@ def create() -> Response:
             challenge=challenge,
             answer=request.form.get("credential", ""),
         )
-        _tell(of, unit, "passkey-added")
+        _tell(of, unit, "passkey-added", profile)
         unit.commit()
     return redirect(url_for(".shown"), 303)
 
@@ -90,12 +88,19 @@ def create() -> Response:
 def remove() -> Response:
     """Remove one passkey and tell the person by mail."""
     of, (session, _) = doors(), _session()
-    credential = request.form.get("passkey", "")
+    credential, profile = request.form.get("passkey", ""), of.subjects.profile(current_subject())
     with of.unit() as unit:
         if not unit.passkeys.remove(credential, "subject", session.person):
             raise NotHere
-        passkeys.record(unit, "passkey.removed", "subject", session.person, session.controller, credential)
-        _tell(of, unit, "passkey-removed")
+        passkeys.record(
+            unit,
+            "passkey.removed",
+            kind="subject",
+            person=session.person,
+            controller=session.controller,
+            credential=credential,
+        )
+        _tell(of, unit, "passkey-removed", profile)
         unit.commit()
     return redirect(url_for(".shown"), 303)
 
@@ -128,15 +133,14 @@ def _use_permission(of: Doors, unit: DoorUnit, session: SessionFacts) -> timedel
     return used.cooling
 
 
-def _tell(of: Doors, unit: DoorUnit, kind: str) -> None:
-    profile = of.subjects.profile(current_subject())
+def _tell(of: Doors, unit: DoorUnit, kind: str, profile: ProfileFacts | None) -> None:
     if profile is not None:
         send_mail(
             unit,
             kind,
             to=profile.email,
             locale=current_locale(),
-            brand=firm().brand_name,
+            controller=firm(),
             link=of.origin + url_for(".shown"),
             at=of.clock.now(),
         )

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from app.http import passkeys, signin
 from app.http.chrome import speak_for
 from app.http.doors import PasskeyFacts, PersonKind, doors
-from app.http.errors import FormInvalid, LinkSpent, NotSignedIn, PasskeyRefused
+from app.http.errors import CodeWrong, LinkSpent, NotSignedIn, PasskeyRefused
 from app.http.guard import anyone
 from app.http.locale import current_locale, people
 from app.http.onward import own_path
@@ -29,19 +29,19 @@ def ask() -> str:
 
 @page.post("/sign-in")
 @anyone
-def send() -> Response:
+def send() -> Response | tuple[str, int]:
     """Answer the same for every address (consent rule 31)."""
     email = request.form.get("email", "").strip()
+    controller, onward = _speak_for_asked(request.form.get("at")), own_path(request.form.get("next"))
     if "@" not in email or len(email) > _LONGEST_EMAIL:
-        raise FormInvalid("email")
-    controller = _speak_for_asked(request.form.get("at"))
-    signin.ask(signin.Asked(email, controller, own_path(request.form.get("next"))))
+        return render_template("pages/sign-in.html", onward=onward, error=True), 422
+    signin.ask(signin.Asked(email, controller, onward))
     return redirect(url_for(".sent"), 303)
 
 
 def _speak_for_asked(asked: str | None) -> ControllerId:
     of = doors()
-    controller = ControllerId(asked) if asked in of.policy.controllers else of.controller
+    controller = ControllerId(asked) if asked and asked in of.policy.controllers else of.controller
     speak_for(controller)
     return controller
 
@@ -55,9 +55,12 @@ def sent() -> str:
 
 @page.post("/sign-in/code")
 @anyone
-def code() -> Response:
+def code() -> Response | tuple[str, int]:
     """Open by the code."""
-    found = signin.open_by_code(request.form.get("code", ""))
+    try:
+        found = signin.open_by_code(request.form.get("code", ""))
+    except CodeWrong:
+        return render_template("pages/sign-in-sent.html", minutes=_minutes(), error=True), 422
     return redirect(found.onward or url_for("me.home"), 303)
 
 
@@ -154,5 +157,3 @@ def leave() -> Response:
 
 def _minutes() -> int:
     return int(doors().limits.link.total_seconds() // 60)
-
-

@@ -1,4 +1,4 @@
-"""How a member of staff gets a first passkey: the printed code an administrator issued (dsar.md: staff sign in by passkey).
+"""How a member of staff gets a first passkey: the printed code an administrator issued (dsar.md).
 
 The code opens no session of staff: it permits one passkey, with which they then sign in like anyone.
 """
