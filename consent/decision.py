@@ -29,6 +29,7 @@ from consent.vocabulary import (
     SubjectRef,
 )
 
+_EU = EEA - {"IS", "LI", "NO"}
 MOST_UNATTENDED_READS = 4
 """In 24 hours, whatever was agreed (RTS art. 36(5)(b), consent rule 14)."""
 
@@ -439,7 +440,7 @@ def _cannot_honour(facts: Facts, obligations: Obligations) -> Iterator[Reason]:
 
 
 def _inside(country: str, where: tuple[str, ...]) -> bool:
-    return country in where or ("EU" in where and country in EEA)
+    return country in where or ("EU" in where and country in _EU)
 
 
 def _obligations(question: Question, facts: Facts) -> Obligations:

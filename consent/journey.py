@@ -159,28 +159,32 @@ def offer(consent: Consent, policy: Policy, journey: Journey) -> Offer:
     """Return what the pages of this consent offer. Raises UnfitError when the journey has no question in it."""
     terms = consent.terms
     purpose = policy.purposes[terms.purpose]
-    sources = {} if terms.institution is not None else _sources(policy, terms.needed, terms.access_path)
-    linked = terms.institution is not None or bool(sources)
-    wanted = {
-        StageKind.INSTITUTION: bool(sources),
-        StageKind.FACTS: True,
-        StageKind.CHECK: True,
-        StageKind.STEP_UP: purpose.needs_sca,
-        StageKind.LEAVING: linked,
-        StageKind.RESULT: True,
-    }
     named = {stage.kind: stage for stage in journey.stages}
-    stages = tuple(named[kind] for kind in _QUESTION if wanted[kind] and kind in named)
-    kinds = {stage.kind for stage in stages}
-    lacking = {StageKind.FACTS, StageKind.CHECK, StageKind.RESULT} - kinds
-    if lacking or (sources and StageKind.INSTITUTION not in kinds):
+    chooses = StageKind.INSTITUTION in named and terms.institution is None
+    connects = chooses or terms.institution is not None
+    # who connects an account proves to be there with more than a mailbox (consent rule 33); who only agrees does not
+    must = {StageKind.FACTS, StageKind.CHECK, StageKind.RESULT}
+    must |= {StageKind.STEP_UP} if connects and purpose.needs_sca else set()
+    may = must | ({StageKind.INSTITUTION} if chooses else set()) | ({StageKind.LEAVING} if connects else set())
+    if not must <= named.keys():
         raise UnfitError(("journey_without_question",))
+    stages = tuple(named[kind] for kind in _QUESTION if kind in may & named.keys())
+    sources = _sources(policy, terms.needed, terms.access_path) if chooses else {}
     periods = tuple(days for days in purpose.periods_days if days <= terms.longest_days)
-    return Offer(stages, terms.needed, terms.optional, periods, sources, terms.access_path)
+    optional = terms.optional - _not_given_by(policy, terms.institution)
+    return Offer(stages, terms.needed, optional, periods, sources, terms.access_path)
+
+
+def _not_given_by(policy: Policy, institution: str | None) -> frozenset[CategoryId]:
+    """Return what other institutions give and this one does not (consent rule 2); nothing when none is fixed."""
+    if institution is None:
+        return frozenset()
+    from_any = frozenset[CategoryId]().union(*(each.categories for each in policy.institutions.values()))
+    return from_any - policy.institutions[institution].categories
 
 
 def _sources(policy: Policy, needed: frozenset[CategoryId], path: AccessPath | None) -> dict[str, Source]:
-    """Return the institutions that can give at least one needed category; none when the data is not a bank's."""
+    """Return the institutions that can give at least one needed category, with the ways in that the terms leave."""
     found: dict[str, Source] = {}
     for name, institution in policy.institutions.items():
         paths = tuple(AccessPath(way) for way in institution.paths if path in (None, way))

@@ -75,7 +75,7 @@ def proposal_faults(
     if purpose is None or purpose.controller != proposal.controller:
         yield "purpose_unknown"
         return
-    if purpose.basis not in (LegalBasis.CONSENT, LegalBasis.CONTRACT):
+    if purpose.basis not in (LegalBasis.CONSENT, LegalBasis.CONTRACT) or not purpose.periods_days:
         yield "purpose_not_agreed_to"  # GDPR art. 7: asking where the answer changes nothing misleads
     if purpose.sells_data:
         yield "purpose_sells_data"
@@ -243,8 +243,9 @@ def agreement_faults(policy: Policy, record: Consent, agreement: Agreement, evid
         yield "institution_not_offered"
     if evidence.level < 1:
         yield "level_too_low"
-    if purpose.needs_sca and evidence.step_up is None:
-        yield "step_up_missing"  # consent rule 33
+    connects = asked.institution is not None or agreement.institution is not None
+    if connects and purpose.needs_sca and evidence.step_up is None:
+        yield "step_up_missing"  # consent rule 33: a mailbox alone connects no account
 
 
 def _current_notice(policy: Policy, asked: Terms, locale: Locale) -> str | None:
