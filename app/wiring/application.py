@@ -8,16 +8,19 @@ from datetime import datetime
 from flask import Flask
 
 from app.factory import create_app
+from app.http import outbox
 from app.http.doors import Doors
 from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
 from app.http.oauth.services import Unit
+from app.outbound.outbox import LocalOutbox
 from app.servicekeys import service_key
 from app.settings import Secret
 from app.store.unit import RecordsUnit
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
-from app.wiring.faces import AccessLog, OAuthFace, oauth_unit
+from app.wiring.faces import OAuthFace, oauth_unit
 from app.wiring.house import House
+from app.wiring.mail import mailer
 from consent import usecases
 from consent.decision import Deny, Permit, Question, local_day
 from consent.parties import Active
@@ -30,7 +33,11 @@ def application(house: House) -> Flask:
     with services.units() as unit:
         unit.signing_keys.prepare(services.clock.now())
         unit.commit()
-    return create_app(page_doors(house, services), (blueprint(services),))
+    rooms = [blueprint(services)]
+    sent = mailer(house.settings, house.units.clock)
+    if isinstance(sent, LocalOutbox):
+        rooms.append(outbox.blueprint(sent))
+    return create_app(page_doors(house, services), rooms)
 
 
 def page_doors(house: House, services: OAuthServices) -> Doors:
@@ -47,7 +54,6 @@ def page_doors(house: House, services: OAuthServices) -> Doors:
         unit=units.writing,
         reading=units.reading,
         subjects=house.profiles,
-        access_log=AccessLog(units),
         tokens=PresentedTokens(services),
     )
 

@@ -5,13 +5,12 @@ Everything here passes a call on; nothing is decided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from app.http.oauth import ConsentView, view_of
 from app.store.consents import SqlConsents
-from app.store.disclosures import Disclosure
 from app.store.subjects import SqlSubjects
 from app.store.unit import RecordsUnit, Units
 from app.tokens.signing import SigningKeys
@@ -55,17 +54,6 @@ class _Agreed:
         if stored is None or stored.erased_at is not None:
             return None
         return self._subjects.handle(subject, stored.controller, party, PairwiseHandle(self._ids.new("pw")))
-
-
-class AccessLog:
-    """Who looked at a subject's data, newest first."""
-
-    def __init__(self, units: Units) -> None:
-        self._units = units
-
-    def of_subject(self, subject: SubjectRef) -> Sequence[Disclosure]:
-        with self._units.reading() as unit:
-            return unit.disclosures.of_subject(subject)
 
 
 @contextmanager

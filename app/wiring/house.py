@@ -28,7 +28,9 @@ from app.vault.core import Vault
 from app.vault.keys import KeyClass, Scope
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
+from app.wiring.mail import hand_over_to, mailer
 from app.workflows.durable import DurableWork, Handler
+from app.workflows.mail import Postman
 from consent.policy import Policy
 from consent.vocabulary import ControllerId, SubjectRef
 
@@ -77,6 +79,8 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     controller = _controller(settings, policy)
     sealer = OwnSeals(vault, controller)
     units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
+    postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock)
+    work.register(postman.handlers())
     return House(
         settings=settings,
         policy=policy,

@@ -62,6 +62,10 @@ class DurableWork:
         self._client: DBOSClient | None = None
         self._runner: DBOS | None = None
 
+    def register(self, handlers: Mapping[str, Handler]) -> None:
+        """Add kinds of work, before `launch`; those that stand on what this work was handed to."""
+        self._handlers.update(handlers)
+
     def enqueue(self, session: Session, kind: str, ref: str, due: datetime | None = None) -> None:
         """Commit the work with `session`. The same kind and reference twice is the same work."""
         if kind not in self._handlers:

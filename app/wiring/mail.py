@@ -1,0 +1,51 @@
+"""Which mailer the settings name, and how a queued mail reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.outbound.errors import MailRefused, MailUnavailable
+from app.outbound.mail import Mailer, Message, Sender
+from app.outbound.outbox import LocalOutbox
+from app.outbound.sendgrid_v3 import SendGridMailer
+from app.outbound.smtp import SmtpMailer
+from app.settings import Settings
+from app.workflows.mail import HandedOver, HandOver
+from consent.ports import Clock
+
+UNDETERMINED = "und"
+"""BCP 47: the language of a queued mail is in its text, not beside it."""
+
+
+def mailer(settings: Settings, clock: Clock) -> Mailer:
+    """Return the sender of the settings."""
+    sender = Sender(settings.mail_from, "Regard")
+    if settings.mail == "outbox":
+        return LocalOutbox(settings.data_dir / "outbox", clock.now)
+    if settings.mail == "sendgrid":
+        host = settings.sendgrid_host or "https://api.sendgrid.com"
+        return SendGridMailer(settings.sendgrid_key.reveal(), sender, host=host, production=settings.production)
+    return SmtpMailer(
+        settings.smtp_host,
+        settings.smtp_port,
+        sender,
+        clock.now,
+        username=settings.smtp_user or None,
+        password=settings.smtp_password.reveal() or None,
+        production=settings.production,
+    )
+
+
+def hand_over_to(chosen: Mailer) -> HandOver:
+    """Return what gives one queued mail to the mailer and says what became of it."""
+
+    def hand_over(mail: str, kind: str, said: Mapping[str, str]) -> HandedOver:
+        try:
+            chosen.send(Message(key=mail, template=kind, locale=UNDETERMINED, **said))
+        except MailRefused:
+            return HandedOver.REFUSED
+        except MailUnavailable:
+            return HandedOver.LATER
+        return HandedOver.SENT
+
+    return hand_over

@@ -1,0 +1,103 @@
+"""Sending a queued mail, at least once, trying again for two days (operations.md section 3, rule 7).
+
+Each attempt is a workflow of its own, the next one enqueued with a delay; its reference is the mail's id and, from the
+second attempt on, `/` and the attempt's number. A mail that can never be sent is dropped and the ledger says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from app.workflows.durable import Handler, Steps
+from consent.ports import Clock, Journal, Work
+from consent.vocabulary import ControllerId
+
+SEND = "mail.send"
+_WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240, 480, 960, 960))
+
+
+class HandedOver(StrEnum):
+    """What the mail service did with a mail."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    LATER = "later"
+
+
+HandOver = Callable[[str, str, Mapping[str, str]], HandedOver]
+"""(mail id, kind, what it says) -> what became of it. The same id twice is one mail."""
+
+
+class Queue(Protocol):
+    """The queued mails of one unit."""
+
+    def waiting(self, mail: str) -> tuple[ControllerId, str, bytes] | None: ...
+    def sent(self, mail: str) -> None: ...
+
+
+class MailUnit(Protocol):
+    """A unit of work that knows queued mail."""
+
+    @property
+    def mail_queue(self) -> Queue: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def work(self) -> Work: ...
+    def commit(self) -> None: ...
+
+
+class Postman:
+    """Takes queued mails to the mailer."""
+
+    def __init__(
+        self,
+        unit: Callable[[], AbstractContextManager[MailUnit]],
+        open_mail: Callable[[ControllerId, str, bytes], bytes],
+        hand_over: HandOver,
+        clock: Clock,
+    ) -> None:
+        self._unit = unit
+        self._open = open_mail
+        self._hand_over = hand_over
+        self._clock = clock
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the work this room carries out, by kind."""
+        return {SEND: self.send}
+
+    def send(self, ref: str, steps: Steps) -> None:
+        """Send the mail of `ref`, or see to the next attempt."""
+        steps.run("send", lambda: self._attempt(ref))
+
+    def _attempt(self, ref: str) -> str:
+        mail, _, number = ref.partition("/")
+        with self._unit() as unit:
+            found = unit.mail_queue.waiting(mail)
+            if found is None:
+                return "sent before"
+            controller, kind, sealed = found
+            outcome = self._hand_over(mail, kind, json.loads(self._open(controller, mail, sealed)))
+            if outcome is HandedOver.LATER:
+                return self._again(unit, mail, int(number or 1))
+            self._done(unit, mail, controller, outcome)
+        return outcome.value
+
+    def _again(self, unit: MailUnit, mail: str, attempt: int) -> str:
+        if attempt > len(_WAITS):
+            return "given up"
+        unit.work.enqueue(SEND, f"{mail}/{attempt + 1}", due=self._clock.now() + _WAITS[attempt - 1])
+        unit.commit()
+        return "later"
+
+    def _done(self, unit: MailUnit, mail: str, controller: ControllerId, outcome: HandedOver) -> None:
+        unit.mail_queue.sent(mail)
+        unit.journal.record(
+            f"mail.{outcome.value}", actor="regard", controller=controller, subject=None, payload={"mail": mail}
+        )
+        unit.commit()
