@@ -1,1 +1,65 @@
-"""The contract with components: scopes, claims, gate, sealer, client, and the codecs of sealed records and evidence."""
+"""The contract with components: scopes, claims, gate, sealer, client, and the codecs of sealed records and evidence.
+
+Standard library, pyjwt, cryptography, httpx; relative imports alone, because it also ships as the wheel `regard-sdk`.
+Names are looked up when first used, so that reading a sealed record does not need the HTTP client.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .claims import AggregationConsent, Presented
+    from .client import Authority, Token
+    from .disclosures import Disclosures
+    from .errors import SdkError
+    from .gate import Deny, Gate, Permit, Reason
+    from .holder import Change, Found, Holder, Task
+    from .scopes import Scope
+    from .sealer import Sealer
+
+_HOME = {
+    "AggregationConsent": "claims",
+    "Presented": "claims",
+    "Authority": "client",
+    "Token": "client",
+    "Disclosures": "disclosures",
+    "SdkError": "errors",
+    "Deny": "gate",
+    "Gate": "gate",
+    "Permit": "gate",
+    "Reason": "gate",
+    "Change": "holder",
+    "Found": "holder",
+    "Holder": "holder",
+    "Task": "holder",
+    "Scope": "scopes",
+    "Sealer": "sealer",
+}
+
+__all__ = [
+    "AggregationConsent",
+    "Authority",
+    "Change",
+    "Deny",
+    "Disclosures",
+    "Found",
+    "Gate",
+    "Holder",
+    "Permit",
+    "Presented",
+    "Reason",
+    "Scope",
+    "SdkError",
+    "Sealer",
+    "Task",
+    "Token",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import an exported name from its module (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(name)
+    return getattr(import_module("." + _HOME[name], __name__), name)

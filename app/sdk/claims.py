@@ -143,6 +143,8 @@ class Presented:
     detail: AggregationConsent | None
     consent_version: int | None
     attended: bool
+    obligations: Mapping[str, Any]
+    """What binds the reader: `keep`, `keep_until`, `where`, `mask`, `history_from`, `reads_per_hour`."""
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> Presented | None:
@@ -162,6 +164,7 @@ class Presented:
                 detail=AggregationConsent.from_json(details[0]) if details else None,
                 consent_version=answer.get("consent_version"),
                 attended=answer.get("attended") is True,
+                obligations=dict(answer.get("obligations", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             raise Malformed("an introspection answer lacks what a gate needs") from None

@@ -1,0 +1,115 @@
+"""Sealing and opening a subject's records under leased keys (vault.md sections 2, 3).
+
+A key is used for its lease and not a moment longer; then it is wiped, and the next use asks the authority again, which
+asks the law again. Keys are kept for one permit's token: another token never rides on them. The time that counts is
+one that also runs while the machine sleeps, and starts when the lease was asked for, so it ends early, never late.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .client import Authority
+from .errors import LeaseEnded
+from .gate import Permit
+from .sealed import Cipher, KeyWornOut, key_id_of
+
+
+def elapsed() -> float:
+    """Return seconds on a clock that nobody sets and that runs through suspension, where the system has one."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+@dataclass(slots=True)
+class _Held:
+    cipher: Cipher
+    ends: float
+
+
+_Place = tuple[str, str, bytes | None]
+
+
+class Sealer:
+    """Seals and opens for one holder. Safe to share between threads; `clock` returns seconds, see `elapsed`."""
+
+    def __init__(self, authority: Authority, clock: Callable[[], float] = elapsed) -> None:
+        self._authority = authority
+        self._clock = clock
+        self._held: dict[_Place, _Held] = {}
+        self._lock = threading.Lock()
+
+    def seal(self, permit: Permit, category: str, record_id: str, plaintext: bytes) -> bytes:
+        """Return the sealed record of `plaintext`.
+
+        Raises `Refused`, `Unreachable` (no lease), `LeaseEnded` (the category is not the permit's, or time ran out).
+        """
+        with self._lock:
+            cipher = self._cipher(permit, category, None)
+            try:
+                return cipher.seal(plaintext, subject=permit.subject, category=category, record_id=record_id)
+            except KeyWornOut:
+                self._drop((permit.token, category, None))
+                cipher = self._cipher(permit, category, None)
+                return cipher.seal(plaintext, subject=permit.subject, category=category, record_id=record_id)
+
+    def open(self, permit: Permit, category: str, record_id: str, sealed: bytes) -> bytes:
+        """Return the plaintext of a sealed record. Raises as `seal`, and `SealError` when it is not what it says."""
+        with self._lock:
+            cipher = self._cipher(permit, category, key_id_of(sealed))
+            return cipher.open(sealed, subject=permit.subject, category=category, record_id=record_id)
+
+    def seal_json(self, permit: Permit, category: str, record_id: str, value: Any) -> bytes:
+        """Seal a JSON value."""
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return self.seal(permit, category, record_id, text.encode())
+
+    def open_json(self, permit: Permit, category: str, record_id: str, sealed: bytes) -> Any:
+        """Open a sealed JSON value."""
+        return json.loads(self.open(permit, category, record_id, sealed))
+
+    def evict(self, subject_token: str | None = None) -> int:
+        """Wipe the keys held under one token, or all of them; return how many. Call it on word of a withdrawal."""
+        with self._lock:
+            gone = [place for place in self._held if subject_token in (None, place[0])]
+            for place in gone:
+                self._drop(place)
+            return len(gone)
+
+    def _cipher(self, permit: Permit, category: str, key_id: bytes | None) -> Cipher:
+        if category not in permit.categories:
+            raise LeaseEnded("the permit does not cover this category")
+        self._expire()
+        held = self._held.get((permit.token, category, key_id))
+        return held.cipher if held is not None else self._lease(permit, category, key_id)
+
+    def _lease(self, permit: Permit, category: str, key_id: bytes | None) -> Cipher:
+        asked = self._clock()
+        leased = self._authority.lease(permit.token, category, key_id=key_id)
+        cipher = Cipher(leased.key_id, leased.key, budget=leased.messages)
+        leased.key[:] = bytes(len(leased.key))
+        ends = asked + leased.life.total_seconds()
+        if self._clock() >= ends:
+            cipher.wipe()
+            raise LeaseEnded("the lease was over before it arrived")
+        # under its own id as well, so that what was just sealed opens without a second lease
+        for known in {key_id, leased.key_id}:
+            self._held[(permit.token, category, known)] = _Held(cipher, ends)
+        return cipher
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for place in [place for place, held in self._held.items() if now >= held.ends]:
+            self._drop(place)
+
+    def _drop(self, place: _Place) -> None:
+        held = self._held.pop(place)
+        for twin in [other for other, also in self._held.items() if also.cipher is held.cipher]:
+            del self._held[twin]
+        held.cipher.wipe()
