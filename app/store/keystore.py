@@ -30,6 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from app.store.bytescan import search
 from app.store.engine import BUSY_MILLISECONDS
 from app.store.rows.keys import (
     AllotmentRow,
@@ -64,7 +65,6 @@ from app.vault.ports import (
 
 _T = TypeVar("_T")
 _ASKED_AT_ONCE = 500
-_CHUNK = 4 << 20
 _CHECKPOINT_WAIT = 1_000
 _DISK_FAULTS = ("disk i/o error", "database or disk is full", "could not fsync", "no space left on device")
 
@@ -83,6 +83,23 @@ _DATA_KEY = (
     DataKeyRow.doomed_by,
 )
 _INDEX_KEY = tuple(getattr(IndexKeyRow, each.name) for each in fields(IndexKey))
+
+# The two statements of every lease and every open, built once: building them costs more than running them.
+_PATHS = (
+    select(*_DATA_KEY, *_SUBJECT_KEY, *_PARTITION)
+    .join(SubjectKeyRow, SubjectKeyRow.id == DataKeyRow.subject_key_id)
+    .join(
+        PartitionRow,
+        (PartitionRow.key_class == SubjectKeyRow.key_class) & (PartitionRow.number == SubjectKeyRow.partition),
+    )
+)
+_PATH_OF_KEY = _PATHS.where(DataKeyRow.id == bindparam("id"))
+_PATH_OF_SCOPE = (
+    _PATHS.where(*(getattr(DataKeyRow, name) == bindparam(name) for name in _SCOPE_NAMES))
+    .where(DataKeyRow.doomed_by.is_(None))
+    .order_by(DataKeyRow.sequence.desc())
+    .limit(1)
+)
 
 
 class SqlKeyStore:
@@ -149,22 +166,8 @@ class SqlKeyStore:
         if not name or name == ":memory:":
             return Scan(0, 0, 0, truncated=False, reason="the key store is in memory")
         paths = [path for path in (Path(name + tail) for tail in ("", "-wal", "-shm", "-journal")) if path.exists()]
-        searched = [_search(path, needles) for path in paths]
+        searched = [search(path, needles) for path in paths]
         return Scan(len(paths), sum(size for size, _ in searched), sum(hits for _, hits in searched), truncated=False)
-
-
-def _search(path: Path, needles: Sequence[bytes]) -> tuple[int, int]:
-    """Return (bytes read, needles found), reading with an overlap so that a needle across two chunks is seen."""
-    overlap = max((len(needle) for needle in needles), default=1) - 1
-    found: set[bytes] = set()
-    size, tail = 0, b""
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            size += len(chunk)
-            window = tail + chunk
-            found.update(needle for needle in needles if needle in window)
-            tail = window[-overlap:] if overlap else b""
-    return size, len(found)
 
 
 class SqlKeyTransaction:
@@ -195,7 +198,10 @@ class SqlKeyTransaction:
         )
 
     def release(self, erasure_id: str) -> None:
-        """Give back its claims."""
+        """Give back its claims; the rows are held in the order in which everybody holds them."""
+        claimed = select(PartitionRow.number).where(PartitionRow.claimed_by == erasure_id)
+        ordered = claimed.order_by(PartitionRow.key_class, PartitionRow.number).with_for_update()
+        self._connection.execute(ordered).all()
         self._connection.execute(
             update(PartitionRow).where(PartitionRow.claimed_by == erasure_id).values(claimed_by=None)
         )
@@ -311,21 +317,11 @@ class SqlKeyTransaction:
 
     def path_of_scope(self, scope: Scope) -> KeyPath | None:
         """Return the newest key of the scope that is not doomed."""
-        asked = self._paths().where(*_in_scope(scope), DataKeyRow.doomed_by.is_(None))
-        return _path(self._connection.execute(asked.order_by(DataKeyRow.sequence.desc()).limit(1)).one_or_none())
+        return _path(self._connection.execute(_PATH_OF_SCOPE, _scope_values(scope)).one_or_none())
 
     def path_of_key(self, key_id: bytes) -> KeyPath | None:
         """Return one key, doomed or not."""
-        return _path(self._connection.execute(self._paths().where(DataKeyRow.id == key_id)).one_or_none())
-
-    @staticmethod
-    def _paths() -> Any:
-        above = (PartitionRow.key_class == SubjectKeyRow.key_class) & (PartitionRow.number == SubjectKeyRow.partition)
-        return (
-            select(*_DATA_KEY, *_SUBJECT_KEY, *_PARTITION)
-            .join(SubjectKeyRow, SubjectKeyRow.id == DataKeyRow.subject_key_id)
-            .join(PartitionRow, above)
-        )
+        return _path(self._connection.execute(_PATH_OF_KEY, {"id": key_id}).one_or_none())
 
     def data_keys(self, subject_key_id: bytes) -> Sequence[DataKey]:
         """Return all data keys under a subject key."""

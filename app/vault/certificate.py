@@ -53,7 +53,7 @@ def _document(erasure: Erasure, controller: str, subject: str, now: datetime) ->
         "requested_at": _moment(erasure.requested_at),
         "committed_at": _moment(committed),
         "certified_at": _moment(now),
-        "irrevocable_at": _irrevocable(sites),
+        "irrevocable_at": _irrevocable(sites) if sites else _moment(committed),
         "memory_clear_by": _moment(committed + EPOCH_LIFE),
         "destroyed": [_target(each) for each in targets],
         "retained": [_named(key, each) for each in targets for key in each.retained],

@@ -192,7 +192,8 @@ class Vault:
             path = tx.path_of_scope(scope)
             if path is not None and path.key.messages < _WORN_OUT:
                 return path
-            partition = tx.partition(subject_key.key_class, subject_key.partition, lock=True)
+            # Not locked: no re-wrap of this partition can be committed while the subject key is held.
+            partition = tx.partition(subject_key.key_class, subject_key.partition)
             if partition is None:
                 raise KeyDamaged
             key_id, key = self._random(_KEY_ID_BYTES), fresh(self._random)

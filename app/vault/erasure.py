@@ -27,7 +27,7 @@ from app.vault.errors import (
     UnknownSubject,
 )
 from app.vault.inventory import inventory_root
-from app.vault.keys import Keep, Scope, Selector, Target
+from app.vault.keys import Keep, KeyClass, Scope, Selector, Target
 from app.vault.partitions import Partitions
 from app.vault.ports import (
     Clock,
@@ -112,6 +112,8 @@ class Erasures:
             present = tx.erasure(erasure_id)
             if present is not None:
                 return _same(present, targets)
+            named = [(each.controller, each.subject, one) for each in targets for one in each.classes]
+            _lock_partitions(tx, named)
             found = [each for target in targets for each in self._find(tx, target)]
             return self._journal(tx, erasure_id, found)
 
@@ -127,7 +129,9 @@ class Erasures:
 
     def _journal(self, tx: KeyTransaction, erasure_id: str, found: Sequence[_Found]) -> ErasureState:
         now = self._clock.now()
-        sites = dict.fromkeys((each.subject_key.key_class, each.subject_key.partition) for each in found)
+        # A subject key under which no data key goes opens nothing, in no backup either: no re-wrap on its account.
+        taking = [each.subject_key for each in found if each.doomed]
+        sites = dict.fromkeys((key.key_class, key.partition) for key in taking)
         tx.add_erasure(
             Erasure(
                 erasure_id,
@@ -226,10 +230,11 @@ class Erasures:
 
     def _remove(self, erasure: Erasure) -> ErasureState:
         # Dsar rule 54: written outside before anything is destroyed, so that a restore can never undo it unseen.
-        self._tombstones.append([_tombstone(erasure, target) for target in erasure.targets])
+        taken = [target for target in erasure.targets if target.whole or target.destroyed]
+        self._tombstones.append([_tombstone(erasure, target) for target in taken])
         with self._store.writing() as tx:
             for site in erasure.sites:
-                partition = _partition(tx, site)
+                partition = _partition(tx, site, lock=True)
                 ids = tx.subject_key_ids_in(site.key_class, site.partition)
                 before = replace(
                     site,
@@ -250,6 +255,14 @@ class Erasures:
         keys = tx.data_keys(subject_key.id)
         doomed = [key for key in keys if key.doomed_by is not None]
         kept = [key for key in keys if key.doomed_by is None]
+        sites = {(site.key_class, site.partition) for site in erasure.sites}
+        if (target.key_class, target.partition) not in sites:
+            # It took no data key: what another erasure has doomed since is that one's to remove.
+            if target.whole and not keys:
+                tx.remove_subject_key(subject_key.id)
+            return
+        if not doomed and (kept or not target.whole):
+            return
         probes = [key.wrapped[:NONCE_BYTES] for key in doomed] + [subject_key.wrapped[:NONCE_BYTES]]
         tx.add_probes(erasure.id, probes)
         now = self._clock.now()
@@ -261,7 +274,7 @@ class Erasures:
 
     def _replace_subject_key(self, tx: KeyTransaction, old: SubjectKey, kept: Sequence[DataKey]) -> None:
         """Partial shred, retained data: a new subject key takes the survivors over, the old one goes."""
-        partition = tx.partition(old.key_class, old.partition, lock=True)
+        partition = tx.partition(old.key_class, old.partition)
         if partition is None:
             raise KeyDamaged
         try:
@@ -410,6 +423,7 @@ class Erasures:
         journalled = tx.erasure(origin)
         if (journalled is not None and journalled.state is not _ENDED) or tx.erasure(replay_id) is not None:
             return
+        _lock_partitions(tx, [(each.controller, each.subject, each.key_class) for each in stones])
         found = [each for stone in stones for each in _brought_back(tx, stone)]
         if found:
             self._journal(tx, replay_id, found)
@@ -511,6 +525,13 @@ def _tombstone(erasure: Erasure, target: ErasureTarget) -> Tombstone:
     )
 
 
+def _lock_partitions(tx: KeyTransaction, named: Sequence[tuple[str, str, KeyClass]]) -> None:
+    """Hold the partitions of these subjects' keys, in order and before the keys: nobody then waits in a circle."""
+    keys = [tx.subject_key(*each) for each in named]
+    for key_class, number in sorted({(key.key_class, key.partition) for key in keys if key is not None}):
+        tx.partition(key_class, number, lock=True)
+
+
 def _brought_back(tx: KeyTransaction, stone: Tombstone) -> list[_Found]:
     """What of a tombstone lives in this store again."""
     subject_key = tx.subject_key(stone.controller, stone.subject, stone.key_class, lock=True)
@@ -519,7 +540,7 @@ def _brought_back(tx: KeyTransaction, stone: Tombstone) -> list[_Found]:
     keys = tx.data_keys(subject_key.id)
     doomed = tuple(key for key in keys if key.id.hex() in stone.keys)
     closed = tx.erased_at(stone.controller, stone.subject, stone.key_class) is not None
-    if not (doomed or subject_key.id.hex() == stone.subject_key or (stone.whole and not closed)):
+    if not (doomed or (stone.whole and not closed)):
         return []
     only = () if stone.whole else (Selector(),)
     target = Target(stone.controller, stone.subject, only=only, classes=(stone.key_class,))

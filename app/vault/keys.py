@@ -19,8 +19,8 @@ class KeyClass(StrEnum):
     """Blind indexes."""
 
 
-SUBJECT_CLASSES = (KeyClass.DATA, KeyClass.AUDIT, KeyClass.POOL)
-"""The classes in which each subject has a key; `index` keys belong to a controller's field."""
+SUBJECT_CLASSES = (KeyClass.AUDIT, KeyClass.DATA, KeyClass.POOL)
+"""The classes in which each subject has a key, in the order in which partitions are locked."""
 ERASED_CLASSES = (KeyClass.DATA, KeyClass.POOL)
 """What a subject's erasure takes unless it says otherwise."""
 

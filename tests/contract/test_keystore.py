@@ -8,11 +8,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from app.store.bytescan import search
 from app.store.engine import open_engine
 from app.store.keystore import SqlKeyStore
 from app.store.rows.base import KeysBase
@@ -381,9 +383,23 @@ def test_scan_reads_database_and_log(sqlite_store: SqlKeyStore, path: Path) -> N
 
 def test_scan_sees_across_chunks(sqlite_store: SqlKeyStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needle = b"0123456789ab"
-    monkeypatch.setattr("app.store.keystore._CHUNK", 64)
+    monkeypatch.setattr("app.store.bytescan.CHUNK", 64)
     Path(f"{path}-journal").write_bytes(b"x" * 58 + needle + b"y" * 100)
     assert sqlite_store.scan([needle]).hits == 1
+
+
+def test_many_needles_are_found_like_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast search against the plain one, in chunks of every awkward size."""
+    random = Random(7)
+    needles = [random.randbytes(random.choice((4, 12, 20))) for _ in range(60)]
+    path = tmp_path / "file"
+    for chunk in (3, 4, 5, 64, 1_000):
+        monkeypatch.setattr("app.store.bytescan.CHUNK", chunk)
+        there = random.sample(needles, 20)
+        path.write_bytes(b"".join(random.randbytes(random.randrange(9)) + each for each in there))
+        whole = path.read_bytes()
+        assert search(path, needles) == (len(whole), sum(each in whole for each in needles))
+        assert search(path, needles)[1] >= 20
 
 
 def test_what_cannot_be_searched_is_said(keys_engine: Engine) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -268,7 +269,7 @@ def test_a_batch_rewraps_each_partition_once(keys_engine: Engine, tmp_path: Path
     story.vault.shred("era_1", [whole(subject) for subject in (SUBJECTS[0], SUBJECTS[1], SUBJECTS[5])])
     story.vault.erasures.drive("era_1")
     assert story.generations() == {
-        (key_class, number): 1 if key_class == "audit" else 2
+        (key_class, number): 2 if key_class == "data" else 1
         for key_class in ("data", "audit", "pool")
         for number in (0, 1)
     }
@@ -689,3 +690,67 @@ def test_one_among_a_full_partition_takes_less_than_a_second(keys_engine: Engine
     assert vault.open(scope("p7"), "r", record) == b"x"
     site = next(each for each in vault.erasures.journal("era_1").sites if each.key_class is KeyClass.DATA)
     assert (site.keys_before, site.keys_after) == (4_096, 4_095)
+
+
+def test_a_subject_without_data_is_erased_without_a_rewrap(story: Story) -> None:
+    """Nothing was ever under its keys: closing it is enough, and the certificate shows it."""
+    story.vault.create_subject(CONTROLLER, "sub_empty")
+    before = story.generations()
+    story.vault.shred("era_1", [Target(CONTROLLER, "sub_empty")])
+    assert story.vault.erasures.drive("era_1") == "certified"
+    assert story.generations() == before
+    with pytest.raises(Erased):
+        story.vault.dek_for(scope("sub_empty"))
+    (certificate,) = story.vault.erasures.certificates("era_1")
+    assert certificate["partitions"] == []
+    assert certificate["irrevocable_at"] == story.clock.now().isoformat(timespec="seconds")
+    with story.engine.connect() as connection:
+        left = connection.execute(text("SELECT key_class FROM subject_keys WHERE subject = 'sub_empty'")).scalars()
+        assert list(left) == ["audit"]
+
+
+def test_a_shred_that_takes_nothing_touches_nothing(story: Story) -> None:
+    before = story.generations()
+    story.vault.shred("era_1", [Target(CONTROLLER, GONE, only=(Selector(category="none.such"),))])
+    assert story.vault.erasures.drive("era_1") == "certified"
+    assert story.generations() == before
+    assert story.others_open(set())
+
+
+def test_everything_kept_is_replayed_as_nothing(story: Story) -> None:
+    keep = Keep(Selector(), date(2031, 1, 1), "law")
+    story.vault.shred("era_1", [whole(GONE, keep)])
+    assert story.vault.erasures.drive("era_1") == "certified"
+    assert story.others_open(set())
+    assert story.vault.replay(Tombstones(story.folder / "tombstones").read()) == ()
+
+
+def test_erasing_creating_and_sealing_at_once(keys_engine: Engine, tmp_path: Path) -> None:
+    """Three threads over two partitions: nobody waits in a circle, nothing is lost, nothing erased comes back."""
+    story = Story(keys_engine, tmp_path, per_partition=4)
+
+    def erase() -> None:
+        for number, subjects in enumerate([SUBJECTS[0:1], SUBJECTS[5:3:-1], SUBJECTS[2:3]]):
+            story.vault.shred(f"era_{number}", [whole(subject) for subject in subjects])
+            assert story.vault.erasures.drive(f"era_{number}") == "certified"
+
+    def seal() -> dict[Scope, bytes]:
+        places = [scope(subject, f"c{n}") for n in range(6) for subject in (SUBJECTS[7], SUBJECTS[1])]
+        return {place: story.vault.seal(place, "r", b"secret of " + place.subject.encode()) for place in places}
+
+    def create() -> dict[Scope, bytes]:
+        places = [scope(f"new_{n}") for n in range(10)]
+        for place in places:
+            story.vault.create_subject(CONTROLLER, place.subject)
+        return {place: story.vault.seal(place, "r", b"secret of " + place.subject.encode()) for place in places}
+
+    with ThreadPoolExecutor(3) as pool:
+        erasing, *making = [pool.submit(work) for work in (erase, seal, create)]
+        for made in making:
+            story.records |= made.result(60)
+        erasing.result(60)
+    gone = set().union(*(story.of(SUBJECTS[n]) for n in (0, 2, 4, 5)))
+    assert story.others_open(gone)
+    for place in gone:
+        with pytest.raises(Erased):
+            story.opens(place)
