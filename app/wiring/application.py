@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.factory import create_app
-from app.http import outbox
+from app.http import health, outbox
 from app.http.doors import Doors
 from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
 from app.http.oauth.services import Unit
@@ -18,6 +20,7 @@ from app.settings import Secret
 from app.store.unit import RecordsUnit
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
+from app.vault.errors import VaultError
 from app.wiring.faces import OAuthFace, oauth_unit
 from app.wiring.house import House
 from app.wiring.mail import mailer
@@ -33,11 +36,26 @@ def application(house: House) -> Flask:
     with services.units() as unit:
         unit.signing_keys.prepare(services.clock.now())
         unit.commit()
-    rooms = [blueprint(services)]
+    rooms = [blueprint(services), health.blueprint(_checks(house))]
     sent = mailer(house.settings, house.units.clock)
     if isinstance(sent, LocalOutbox):
         rooms.append(outbox.blueprint(sent))
     return create_app(page_doors(house, services), rooms)
+
+
+def _checks(house: House) -> dict[str, health.Check]:
+    return {
+        "records": lambda: _answers(lambda: house.ledger.waiting() >= 0),
+        "keys": lambda: _answers(lambda: house.vault.erasures.pending() is not None),
+        "key_provider": lambda: _answers(lambda: house.seals.open_key(house.seals.seal_key(b"ready")) == b"ready"),
+    }
+
+
+def _answers(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except (VaultError, SQLAlchemyError):
+        return False
 
 
 def page_doors(house: House, services: OAuthServices) -> Doors:
