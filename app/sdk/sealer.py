@@ -74,13 +74,11 @@ class Sealer:
         """Open a sealed JSON value."""
         return json.loads(self.open(permit, category, record_id, sealed))
 
-    def evict(self, subject_token: str | None = None) -> int:
+    def evict(self, token: str | None = None) -> int:
         """Wipe the keys held under one token, or all of them; return how many. Call it on word of a withdrawal."""
         with self._lock:
-            gone = [place for place in self._held if subject_token in (None, place[0])]
-            for place in gone:
-                self._drop(place)
-            return len(gone)
+            gone = [place for place in self._held if token in (None, place[0])]
+            return sum(self._drop(place) for place in gone)
 
     def _cipher(self, permit: Permit, category: str, key_id: bytes | None) -> Cipher:
         if category not in permit.categories:
@@ -108,8 +106,12 @@ class Sealer:
         for place in [place for place, held in self._held.items() if now >= held.ends]:
             self._drop(place)
 
-    def _drop(self, place: _Place) -> None:
-        held = self._held.pop(place)
+    def _drop(self, place: _Place) -> bool:
+        """Wipe a key and forget every place it is held in; False when that was done under another one."""
+        held = self._held.pop(place, None)
+        if held is None:
+            return False
         for twin in [other for other, also in self._held.items() if also.cipher is held.cipher]:
             del self._held[twin]
         held.cipher.wipe()
+        return True

@@ -73,9 +73,10 @@ def granted(asked: AggregationConsent, covered: Covered) -> AggregationConsent:
 
 
 def _within(asked: frozenset[str], covered: frozenset[str], name: str) -> frozenset[str]:
-    if not asked or (not covered and name == "accounts"):
-        return asked or covered
-    kept = asked & covered
+    """Nothing asked means all; an empty cover covers everything for accounts, and nothing for categories."""
+    if name == "accounts" and not covered:
+        return asked
+    kept = asked & covered if asked else covered
     if not kept:
         raise InvalidAuthorizationDetails(f"none of these {name} is covered")
     return kept

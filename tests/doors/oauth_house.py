@@ -194,7 +194,13 @@ class House:
             yield Unit(connection, self.facts, self.entries)
 
     def component(
-        self, name: str, party: str, *, redirect_uris: tuple[str, ...] = (), resource: str | None = None
+        self,
+        name: str,
+        party: str,
+        *,
+        redirect_uris: tuple[str, ...] = (),
+        resource: str | None = None,
+        scopes: frozenset[Scope] = frozenset({Scope.KEYS_LEASE, Scope.CONSENTS_READ, Scope.DISCLOSURES_WRITE}),
     ) -> Component:
         key, binding = new_key(), new_key()
         public = public_jwk(key)
@@ -204,7 +210,7 @@ class House:
             party=party,
             name=name,
             jwks={"keys": [{**public, "kid": thumbprint(public)}]},
-            scopes=frozenset({Scope.KEYS_LEASE, Scope.CONSENTS_READ, Scope.DISCLOSURES_WRITE}),
+            scopes=scopes,
             grants=frozenset(GrantType),
             redirect_uris=redirect_uris,
             resource=resource,

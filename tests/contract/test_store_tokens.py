@@ -1,0 +1,182 @@
+"""The authorization server's stores on SQLite and PostgreSQL: round trips, single use, counting, housekeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError
+
+from app.sdk.claims import AggregationConsent
+from app.sdk.scopes import Scope
+from app.store.clients import SqlClients
+from app.store.tokens import SqlSigningKeys, SqlTokens
+from app.tokens.minting import digest
+from app.tokens.records import (
+    AccessToken,
+    Client,
+    Code,
+    GrantType,
+    KeyState,
+    PushedRequest,
+    Refresh,
+    StoredKey,
+    TokenGrant,
+)
+
+NOW = datetime(2026, 3, 2, 9, 0, 0, 123456, tzinfo=UTC)
+DETAIL = AggregationConsent(purpose="budget", categories=frozenset({"a", "b"}), consent_id="con_1")
+CLIENT = Client(
+    id="collector",
+    controller="firm",
+    party="aggregator",
+    name="Collector",
+    jwks={"keys": [{"kty": "EC", "kid": "1"}]},
+    scopes=frozenset({Scope.KEYS_LEASE, Scope.CASES_FULFIL}),
+    grants=frozenset(GrantType),
+    redirect_uris=("https://a.example/b",),
+    resource="https://holder.example",
+    created_at=NOW,
+    country="FR",
+    honours=frozenset({"call", "nothing"}),
+)
+GRANT = TokenGrant(
+    "gnt_1", "collector", "firm", "aggregator", "con_1", frozenset({Scope.KEYS_LEASE}), "https://h", DETAIL, NOW
+)
+TOKEN = AccessToken(
+    digest=digest("t"),
+    client="collector",
+    controller="firm",
+    party="aggregator",
+    audience="https://h",
+    scopes=frozenset({Scope.KEYS_LEASE}),
+    jkt="jkt",
+    consent="con_1",
+    consent_version=3,
+    detail=DETAIL,
+    attended=True,
+    grant="gnt_1",
+    issued_at=NOW,
+    expires_at=NOW + timedelta(minutes=5),
+)
+REQUEST = PushedRequest(
+    digest=digest("r"),
+    client="collector",
+    controller="firm",
+    party="aggregator",
+    journey="jrn_1",
+    parameters={"state": "é"},
+    jkt=None,
+    created_at=NOW,
+    expires_at=NOW + timedelta(minutes=5),
+)
+
+
+@pytest.fixture
+def connection(records_engine: Engine) -> Iterator[Connection]:
+    with records_engine.connect() as opened:
+        SqlClients(opened).add(CLIENT)
+        yield opened
+
+
+@pytest.fixture
+def tokens(connection: Connection) -> SqlTokens:
+    return SqlTokens(connection)
+
+
+def test_clients(connection: Connection) -> None:
+    clients = SqlClients(connection)
+    assert clients.find("collector") == CLIENT
+    assert clients.of_resource("https://holder.example") == CLIENT
+    assert clients.of_party("aggregator") == [CLIENT]
+    assert clients.find("nobody") is None
+    assert clients.suspend("collector", NOW)
+    assert not clients.suspend("collector", NOW)
+    assert clients.find("collector") == replace(CLIENT, suspended_at=NOW)
+    assert clients.resume("collector")
+    assert not clients.resume("collector")
+    with pytest.raises(IntegrityError):
+        clients.add(replace(CLIENT, id="second"))
+
+
+def test_an_id_is_spent_once_for_its_kind_and_owner(tokens: SqlTokens) -> None:
+    assert tokens.spend("dpop", "k", "j", NOW)
+    assert not tokens.spend("dpop", "k", "j", NOW + timedelta(1))
+    assert tokens.spend("assertion", "k", "j", NOW)
+    assert tokens.spend("dpop", "k2", "j", NOW)
+
+
+def test_pushed_requests(tokens: SqlTokens) -> None:
+    tokens.push(REQUEST)
+    assert tokens.pushed(REQUEST.digest) == REQUEST
+    assert tokens.pushed_for("jrn_1") == REQUEST
+    assert tokens.pushed(digest("x")) is None
+    later = NOW + timedelta(hours=1)
+    assert tokens.open_pushed(REQUEST.digest, NOW, later)
+    assert not tokens.open_pushed(REQUEST.digest, later, later)
+    assert tokens.complete_pushed(REQUEST.digest, later)
+    assert not tokens.complete_pushed(REQUEST.digest, later)
+    assert tokens.pushed(REQUEST.digest) == replace(REQUEST, opened_at=NOW, expires_at=later, completed_at=later)
+
+
+def test_grants_codes_and_tokens(tokens: SqlTokens) -> None:
+    code = Code(digest("c"), GRANT, "https://a.example/b", "x" * 43, None, NOW)
+    refresh = Refresh(digest("r"), GRANT, "jkt", NOW)
+    tokens.add_grant(GRANT)
+    tokens.add_code(code)
+    tokens.add_refresh(refresh)
+    tokens.add_access(TOKEN)
+    alone = replace(TOKEN, digest=digest("u"), consent=None, consent_version=None, detail=None, grant=None)
+    tokens.add_access(alone)
+    assert tokens.code(code.digest) == code
+    assert tokens.refresh(refresh.digest) == refresh
+    assert tokens.access(TOKEN.digest) == TOKEN
+    assert tokens.access(alone.digest) == alone
+    assert tokens.use_code(code.digest, NOW)
+    assert not tokens.use_code(code.digest, NOW)
+    tokens.end_grant("gnt_1", NOW)
+    tokens.end_grant("gnt_1", NOW + timedelta(1))
+    assert tokens.refresh(refresh.digest) == replace(refresh, grant=replace(GRANT, ended_at=NOW))
+    assert tokens.access(TOKEN.digest) == replace(TOKEN, revoked_at=NOW)
+    assert tokens.access(alone.digest) == alone
+    tokens.revoke_access(alone.digest, NOW)
+    assert tokens.access(alone.digest) == replace(alone, revoked_at=NOW)
+
+
+def test_reads_are_counted_in_any_24_hours_and_for_each_connection(tokens: SqlTokens) -> None:
+    """RTS art. 36(5)(b), consent rule 14."""
+    for hour in range(4):
+        assert tokens.count_read("con_1", "p", "bank-1", NOW + timedelta(hours=hour), 4)
+    assert not tokens.count_read("con_1", "p", "bank-1", NOW + timedelta(hours=23, minutes=59), 4)
+    assert tokens.count_read("con_1", "p", "bank-2", NOW + timedelta(hours=4), 4)
+    assert tokens.reads("con_1", "p", NOW + timedelta(hours=4)) == 4
+    assert tokens.count_read("con_1", "p", "bank-1", NOW + timedelta(hours=24), 4)
+    assert not tokens.count_read("con_1", "p", "bank-1", NOW + timedelta(hours=24), 4)
+    assert tokens.reads("con_2", "p", NOW) == 0
+
+
+def test_what_can_never_matter_again_is_removed_in_batches(tokens: SqlTokens) -> None:
+    for number in range(10):
+        tokens.spend("dpop", "k", str(number), NOW)
+    tokens.push(REQUEST)
+    tokens.add_access(TOKEN)
+    tokens.count_read("con_1", "p", "", NOW, 4)
+    assert tokens.purge(NOW, 100) == 0
+    after = NOW + timedelta(days=2)
+    assert tokens.purge(after, 4) == 4 + 1 + 1 + 1
+    assert tokens.purge(after, 100) == 6
+    assert tokens.purge(after, 100) == 0
+    assert tokens.access(TOKEN.digest) is None
+
+
+def test_signing_keys(connection: Connection) -> None:
+    rows = SqlSigningKeys(connection)
+    key = StoredKey("kid", KeyState.NEXT, {"kty": "EC"}, b"sealed", NOW, NOW)
+    rows.put(key)
+    assert rows.all() == [key]
+    retired = replace(key, state=KeyState.RETIRED, sealed=b"", since=NOW + timedelta(1))
+    rows.put(retired)
+    assert rows.all() == [retired]

@@ -1,0 +1,111 @@
+"""`authorization_details` (RFC 9396): read strictly, narrowed and echoed, never widened (tokens.md section 3)."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.sdk.claims import AggregationConsent
+from app.tokens.errors import InvalidAuthorizationDetails
+from app.tokens.rfc9396 import Covered, granted, named, parse, proposal
+
+COVERED = Covered("con_1", "budget", frozenset({"a", "b"}), frozenset({"acc1"}))
+words = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
+details = st.builds(
+    AggregationConsent,
+    purpose=st.none() | words,
+    categories=st.frozensets(words, max_size=5),
+    consent_id=st.none() | words,
+    party=st.none() | words,
+    accounts=st.frozensets(words, max_size=3),
+    period_from=st.none() | st.dates(date(2026, 1, 1), date(2026, 6, 1)),
+    period_until=st.none() | st.dates(date(2026, 6, 1), date(2027, 1, 1)),
+    history_from=st.none() | st.dates(),
+    frequency_per_day=st.none() | st.integers(1, 4),
+    access_path=st.none() | words,
+)
+
+
+@given(details)
+def test_what_is_written_is_read_back(detail: AggregationConsent) -> None:
+    assert parse(json.dumps([detail.to_json()])) == detail
+
+
+@given(details)
+def test_what_is_granted_lies_within_the_consent(detail: AggregationConsent) -> None:
+    try:
+        got = granted(detail, COVERED)
+    except InvalidAuthorizationDetails:
+        return
+    assert got.categories
+    assert got.categories <= COVERED.categories
+    assert got.accounts <= COVERED.accounts
+    assert got.accounts
+    assert (got.consent_id, got.purpose) == ("con_1", "budget")
+
+
+def test_narrowing_and_its_limits() -> None:
+    assert granted(AggregationConsent(), COVERED).categories == COVERED.categories
+    assert granted(AggregationConsent(categories=frozenset({"a", "z"})), COVERED).categories == {"a"}
+    every = Covered("con_1", "budget", frozenset({"a"}))
+    assert granted(AggregationConsent(accounts=frozenset({"acc9"})), every).accounts == {"acc9"}
+    for asked in (
+        AggregationConsent(categories=frozenset({"z"})),
+        AggregationConsent(accounts=frozenset({"acc9"})),
+        AggregationConsent(purpose="marketing"),
+    ):
+        with pytest.raises(InvalidAuthorizationDetails):
+            granted(asked, COVERED)
+    with pytest.raises(InvalidAuthorizationDetails):
+        granted(AggregationConsent(), Covered("con_1", "budget", frozenset()))
+
+
+def test_a_proposal_names_what_it_is_about_and_a_component_its_consent() -> None:
+    for empty in (AggregationConsent(), AggregationConsent(purpose="budget")):
+        with pytest.raises(InvalidAuthorizationDetails):
+            proposal(empty)
+    proposal(AggregationConsent(purpose="budget", categories=frozenset({"a"})))
+    with pytest.raises(InvalidAuthorizationDetails):
+        named(AggregationConsent(purpose="budget"))
+
+
+GOOD = {"type": "aggregation_consent", "consent_id": "con_1"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "null",
+        "{}",
+        "[]",
+        "[1]",
+        "[" * 100_000,
+        json.dumps([GOOD, GOOD]),
+        json.dumps([{"consent_id": "con_1"}]),
+        json.dumps([{**GOOD, "type": "payment_initiation"}]),
+        json.dumps([{**GOOD, "unknown": None}]),
+        json.dumps([{**GOOD, "actions": ["read", "write"]}]),
+        json.dumps([{**GOOD, "actions": "read"}]),
+        json.dumps([{**GOOD, "categories": ["a"] * 65}]),
+        json.dumps([{**GOOD, "categories": [1]}]),
+        json.dumps([{**GOOD, "consent_id": "x" * 129}]),
+        json.dumps([{**GOOD, "consent_id": "a\nb"}]),
+        json.dumps([{**GOOD, "consent_id": ""}]),
+        json.dumps([{**GOOD, "frequency_per_day": 0}]),
+        json.dumps([{**GOOD, "frequency_per_day": 5}]),
+        json.dumps([{**GOOD, "frequency_per_day": True}]),
+        json.dumps([{**GOOD, "history_from": "yesterday"}]),
+        json.dumps([{**GOOD, "period": {"from": "2026-01-01", "to": "2026-02-01"}}]),
+        json.dumps([{**GOOD, "period": {"from": "2026-02-01", "until": "2026-01-01"}}]),
+        json.dumps([{**GOOD, "period": []}]),
+    ],
+)
+def test_what_is_not_exactly_so_is_refused(wrong: str) -> None:
+    parse(json.dumps([GOOD]))
+    with pytest.raises(InvalidAuthorizationDetails):
+        parse(wrong)

@@ -1,0 +1,238 @@
+"""The holder protocol from four callbacks: every task answered, the same after a crash (dsar.md section 4)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.sdk import holder as module
+from app.sdk.errors import Malformed, Unreachable
+from app.sdk.holder import Change, Found, Holder, Task
+from app.sdk.scopes import Scope
+from tests.doors.oauth_house import House
+from tests.mechanism.sdk_house import outage
+from tests.mechanism.test_sdk_sealer import Setting
+
+WHO = "pw_one"
+
+
+class Database:
+    """The component's own rows: (subject, category, record id) -> sealed bytes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str, str], bytes] = {}
+        self.restricted: set[str] = set()
+        self.erasures = 0
+        self.broken = False
+        for subject in (WHO, "pw_two"):
+            for category, many in (("a", 3), ("b", 1)):
+                self.rows.update(
+                    {(subject, category, f"r{n}"): f"{subject}{category}{n}".encode() for n in range(many)}
+                )
+
+    def find(self, task: Task) -> Iterator[Found]:
+        if self.broken:
+            raise RuntimeError("disk gone: Jeanne Martin")
+        for (subject, category, record), sealed in list(self.rows.items()):
+            if subject == task.subject:
+                yield Found(category, record, sealed)
+
+    def erase(self, task: Task, category: str) -> int:
+        self.erasures += 1
+        gone = [key for key in self.rows if key[:2] == (task.subject, category)]
+        for key in gone:
+            del self.rows[key]
+        return len(gone)
+
+    def rectify(self, task: Task, change: Change) -> int:
+        key = (task.subject, change.category, change.record_id)
+        if key not in self.rows:
+            return 0
+        self.rows[key] = change.sealed
+        return 1
+
+    def restrict(self, task: Task) -> int:
+        (self.restricted.add if task.restricted else self.restricted.discard)(task.subject)
+        return 4
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    component = House.component
+
+    def with_cases(house: House, *args: Any, **kwargs: Any) -> Any:
+        return component(house, *args, **kwargs, scopes=frozenset(Scope))
+
+    monkeypatch.setattr(House, "component", with_cases)
+    return Setting(tmp_path)
+
+
+@pytest.fixture
+def rows() -> Database:
+    return Database()
+
+
+@pytest.fixture
+def holder(at: Setting, rows: Database, tmp_path: Path) -> Holder:
+    return made(at, rows, tmp_path)
+
+
+def made(at: Setting, rows: Database, tmp_path: Path) -> Holder:
+    answers = tmp_path / "answers"
+    return Holder(at.authority, answers, find=rows.find, erase=rows.erase, rectify=rows.rectify, restrict=rows.restrict)
+
+
+def instruct(category: str, fate: str, **more: str) -> dict[str, str]:
+    return {"category": category, "purpose": "budget", "fate": fate, **more}
+
+
+def result(category: str, status: str, count: int, **more: Any) -> dict[str, Any]:
+    return {"category": category, "status": status, "count": count, **more}
+
+
+def ask(at: Setting, kind: str, *, task: str = "task_1", subject: str = WHO, **more: Any) -> None:
+    at.doors.tasks = [{"id": task, "kind": kind, "subject": subject, **more}]
+
+
+def test_a_search_sends_the_records_as_they_lie_and_counts_them(at: Setting, holder: Holder, rows: Database) -> None:
+    ask(at, "search")
+    assert holder.work() == 1
+    part = at.doors.parts["task_1", 1]
+    lines = [json.loads(line) for line in part.splitlines()]
+    assert {(one["category"], one["record_id"], base64.b64decode(one["sealed"])) for one in lines} == {
+        (category, record, sealed) for (subject, category, record), sealed in rows.rows.items() if subject == WHO
+    }
+    assert at.doors.answers == [
+        (
+            "task_1",
+            {
+                "status": "found",
+                "categories": [result("a", "found", 3), result("b", "found", 1)],
+                "digest": hashlib.sha256(part).hexdigest(),
+            },
+        )
+    ]
+
+
+def test_a_large_find_goes_in_numbered_parts(at: Setting, holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART_BYTES", 100)
+    ask(at, "search")
+    holder.work()
+    assert sorted(at.doors.parts) == [("task_1", 1), ("task_1", 2)]
+    whole = at.doors.parts["task_1", 1] + at.doors.parts["task_1", 2]
+    assert at.doors.answers[0][1]["digest"] == hashlib.sha256(whole).hexdigest()
+
+
+def test_nothing_held_is_said_too(at: Setting, holder: Holder) -> None:
+    ask(at, "search", subject="pw_nobody")
+    holder.work()
+    assert at.doors.answers == [("task_1", {"status": "none", "categories": []})]
+    assert at.doors.parts == {}
+
+
+def test_an_erasure_keeps_what_has_a_reason_and_nobody_else_s(at: Setting, holder: Holder, rows: Database) -> None:
+    """dsar rules 48, 53: a category retained for one purpose stays, whatever another purpose says."""
+    retain = {"until": "2031-01-01", "legal_ref": "CMF L561-12"}
+    ask(at, "erase", instructions=[instruct("a", "erase"), instruct("b", "erase"), instruct("b", "retain", **retain)])
+    holder.work()
+    kept = result("b", "retained", 1, purpose="budget", reason="CMF L561-12", until="2031-01-01")
+    answer = {"status": "retained", "categories": [result("a", "erased", 3), kept]}
+    assert at.doors.answers == [("task_1", answer)]
+    assert sorted(rows.rows) == [(WHO, "b", "r0"), *[("pw_two", "a", f"r{n}") for n in range(3)], ("pw_two", "b", "r0")]
+    ask(at, "verify", task="task_2", instructions=[instruct("b", "retain", **retain)])
+    holder.work()
+    assert at.doors.answers[1] == ("task_2", {"status": "retained", "categories": [kept]})
+    ask(at, "verify", task="task_3")
+    holder.work()
+    assert at.doors.answers[2] == ("task_3", {"status": "found", "categories": [result("b", "found", 1)]})
+
+
+def test_what_goes_to_a_cohort_is_handed_over_before_it_is_removed(at: Setting, holder: Holder, rows: Database) -> None:
+    ask(at, "erase", instructions=[instruct("a", "anonymise", cohort="c1"), instruct("b", "erase")])
+    with outage(at.doors), pytest.raises(Unreachable):
+        holder.work()
+    assert len(rows.rows) == 8
+    holder.work()
+    answer = at.doors.answers[0][1]
+    assert answer["categories"] == [result("a", "anonymised", 3), result("b", "erased", 1)]
+    assert answer["digest"] == hashlib.sha256(at.doors.parts["task_1", 1]).hexdigest()
+    assert {key[0] for key in rows.rows} == {"pw_two"}
+
+
+def test_a_lost_answer_is_repeated_and_nothing_is_done_twice(
+    at: Setting, holder: Holder, rows: Database, tmp_path: Path
+) -> None:
+    ask(at, "erase", instructions=[instruct("a", "erase"), instruct("b", "erase")])
+    at.doors.lose_answers = 2  # heartbeat, then the answer
+    with pytest.raises(Unreachable):
+        holder.work()
+    with pytest.raises(Unreachable):
+        holder.work()
+    made(at, rows, tmp_path).work()  # another process
+    assert rows.erasures == 2
+    said = [answer for _, answer in at.doors.answers]
+    assert said == [said[0]] * len(said)
+    assert said[0]["categories"] == [result("a", "erased", 3), result("b", "erased", 1)]
+
+
+def test_a_failing_callback_is_an_error_that_names_no_data_and_is_tried_again(
+    at: Setting, holder: Holder, rows: Database
+) -> None:
+    rows.broken = True
+    ask(at, "search")
+    holder.work()
+    assert at.doors.answers == [("task_1", {"status": "error", "reason": "callback_failed", "categories": []})]
+    rows.broken = False
+    holder.work()
+    assert at.doors.answers[1][1]["status"] == "found"
+
+
+def test_rectifying_and_restricting(at: Setting, holder: Holder, rows: Database) -> None:
+    change = {"category": "a", "record_id": "r0", "sealed": base64.b64encode(b"new").decode()}
+    ask(at, "rectify", changes=[change])
+    holder.work()
+    assert rows.rows[WHO, "a", "r0"] == b"new"
+    assert at.doors.answers[-1][1] == {"status": "found", "categories": [result("a", "found", 1)]}
+    ask(at, "rectify", task="task_2", changes=[change, {**change, "record_id": "r9"}])
+    holder.work()
+    assert at.doors.answers[-1][1]["status"] == "partial"
+    assert at.doors.answers[-1][1]["reason"] == "record_not_found"
+    ask(at, "restrict", task="task_3")
+    holder.work()
+    assert rows.restricted == {WHO}
+    ask(at, "restrict", task="task_4", restricted=False)
+    holder.work()
+    assert rows.restricted == set()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "delete_everything"},
+        {"kind": None},
+        {"id": ""},
+        {"subject": 5},
+        {"instructions": [{"category": "a", "purpose": "p", "fate": "sell"}]},
+        {"instructions": [{"category": "a"}]},
+        {"changes": [{"category": "a", "record_id": "r", "sealed": "!"}]},
+    ],
+)
+def test_a_task_that_is_not_understood_is_an_error_and_touches_nothing(
+    at: Setting, holder: Holder, rows: Database, wrong: dict[str, Any]
+) -> None:
+    at.doors.tasks = [{"id": "t", "kind": "erase", "subject": WHO, **wrong}]
+    with pytest.raises(Malformed):
+        holder.work()
+    assert (rows.erasures, at.doors.answers) == (0, [])
+
+
+def test_a_task_s_id_cannot_name_a_file(at: Setting, holder: Holder, tmp_path: Path) -> None:
+    ask(at, "search", task="x_.._.._evil", subject="pw_nobody")
+    holder.work()
+    assert [file.parent for file in tmp_path.rglob("*.json")] == [tmp_path / "answers"]

@@ -1,0 +1,105 @@
+"""The wheel `regard-sdk`: built, imported with nothing of ours beside it; and its README's example, executed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app.sdk
+from app.sdk.gate import Reason
+from tests.doors.oauth_house import HOLDER, ISSUER
+from tests.mechanism.sdk_house import Wire
+from tests.mechanism.test_sdk_sealer import BALANCES, Setting
+
+SOURCE = Path(app.sdk.__file__).parent
+_USE = """
+import sys
+import regard_sdk
+from regard_sdk import Authority, Deny, Disclosures, Found, Gate, Holder, Permit, Scope, Sealer, Task
+import regard_sdk.sealed, regard_sdk.evidence, regard_sdk.verify
+assert all(hasattr(regard_sdk, name) for name in regard_sdk.__all__)
+cipher = regard_sdk.sealed.Cipher(b"i" * 16, b"k" * 32)
+sealed = cipher.seal(b"x", subject="s", category="c", record_id="r")
+assert cipher.open(sealed, subject="s", category="c", record_id="r") == b"x"
+foreign = [n for n in sys.modules if n.split(".")[0] in {"app", "consent", "dsar", "flask", "sqlalchemy", "authlib"}]
+assert not foreign, foreign
+print(regard_sdk.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(SOURCE, place / "sdk", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(place), str(place / "sdk")]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(place.glob("regard_sdk-*.whl"))
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    packed = {name.removeprefix("regard_sdk/") for name in names if not name.split("/")[0].endswith(".dist-info")}
+    assert packed == {path.name for path in SOURCE.glob("*.py")} | {"py.typed"}
+
+
+def test_the_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:
+    target = tmp_path / "alone"
+    zipfile.ZipFile(wheel).extractall(target)
+    # isolated from the working directory and from PYTHONPATH: the wheel and its published dependencies, no more
+    entry = f"import sys; sys.path.insert(0, {str(target)!r})\n{_USE}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", entry], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(target))
+
+
+def test_the_package_imports_only_itself_and_what_the_wheel_asks_for() -> None:
+    allowed = set(sys.stdlib_module_names) | {"jwt", "cryptography", "httpx"}
+    for path in SOURCE.glob("*.py"):
+        for found in re.findall(r"^\s*(?:from|import)\s+([.\w]+)", path.read_text(), re.MULTILINE):
+            assert found.startswith(".") or found.split(".")[0] in allowed, (path.name, found)
+
+
+@dataclass
+class Row:
+    id: str
+    sealed: bytes
+
+
+def test_the_readme_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Setting(tmp_path)
+    permit = at.permit()
+    stored = [Row("r1", at.sealer.seal_json(permit, BALANCES, "r1", {"amount": "12.50"}))]
+    example = re.findall(r"```python\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)[0]
+    monkeypatch.setitem(sys.modules, "regard_sdk", app.sdk)
+
+    def authority(issuer: str, client: str, key: Any, *, resource: str) -> Any:
+        assert (issuer, client) == (ISSUER, "my-holder")
+        return at.authority if resource == HOLDER else None
+
+    monkeypatch.setattr(app.sdk, "Authority", authority, raising=False)
+    names: dict[str, Any] = {
+        "ISSUER": ISSUER,
+        "MY_ADDRESS": HOLDER,
+        "private_key": at.house.holder.key,
+        "journal": tmp_path / "reads",
+        "my_rows": lambda subject: stored if subject == permit.subject else [],
+    }
+    exec(compile(example, "README.md", "exec"), names)
+    token = at.reader.token(at.house.consent, HOLDER)
+    url = HOLDER + "/balances"
+    status, body = names["balances"](Wire("GET", url, at.reader.headers(token, "GET", url)))
+    assert (status, body) == (200, {"balances": [{"amount": "12.50"}]})
+    assert names["disclosures"].flush().accepted == 1
+    at.house.facts.withdraw(at.house.consent)
+    refused = names["balances"](Wire("GET", url, at.reader.headers(token, "GET", url)))
+    assert refused == (401, {"code": Reason.INACTIVE})
