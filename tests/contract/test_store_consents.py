@@ -88,6 +88,9 @@ def test_a_writer_who_read_an_older_version_is_refused(records_engine: Engine) -
         store.append(old, WITHDRAWN)
         with pytest.raises(StaleVersionError):
             store.append(old, ev.EndedAtHolder(NOW, SYSTEM, Channel.HOLDER))
+        # refused before anything was written: the same transaction may go on and sees the first writer's state
+        assert connection.execute(select(ConsentRow.state)).scalar_one() == "withdrawn"
+        assert store.find(HERE, CONSENT).state is State.WITHDRAWN
 
 
 def test_two_at_once_take_turns_and_only_one_withdraws(records_engine: Engine) -> None:
