@@ -30,6 +30,8 @@ SECONDS: Final = 5.0
 """How long a call may take; after that the answer is no."""
 _EARLY: Final = timedelta(seconds=20)
 """An own token this close to its end is replaced rather than presented."""
+_LONGEST_LEASE: Final = 60.0
+"""Seconds (vault.md section 3), whatever our clock makes of the end that was answered."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -130,19 +132,20 @@ class Authority:
 
     # --- the authority's own doors ------------------------------------------------------------------------------
 
-    def lease(self, secret: str, category: str, *, key_id: bytes | None = None) -> LeasedKey:
-        """Borrow the data key of one category for the subject of a presented token.
+    def lease(self, secret: str, handle: str, category: str, *, key_id: bytes | None = None) -> LeasedKey:
+        """Borrow the data key of one category for the subject of a presented token, whom this holder calls `handle`.
 
         `key_id` names an older key, found in a sealed record; without it the present one is lent.
         """
-        body: dict[str, Any] = {"token": secret, "category": category}
+        body = {"presented_token": secret, "handle": handle, "category": category, "seconds": int(_LONGEST_LEASE)}
         if key_id is not None:
             body["key_id"] = b64url(key_id)
+        asked = self.clock()
         answer = self.call("POST", "/api/v1/keys/lease", Scope.KEYS_LEASE, body)
         try:
-            key_bytes = bytearray(_unb64(answer["key"]))
-            life = timedelta(seconds=int(answer["expires_in"]))
-            return LeasedKey(_unb64(answer["key_id"]), key_bytes, life, int(answer["messages"]))
+            life = min((datetime.fromisoformat(answer["expires_at"]) - asked).total_seconds(), _LONGEST_LEASE)
+            key = bytearray(_unb64(answer["key"]))
+            return LeasedKey(_unb64(answer["key_id"]), key, timedelta(seconds=life), int(answer["messages"]))
         except (KeyError, TypeError, ValueError):
             raise Malformed("a lease answer lacks the key") from None
 
@@ -262,7 +265,7 @@ def _answer(response: httpx.Response) -> Any:
     except ValueError:
         body = None
     if status >= 300:
-        raise Refused(status, _code(body))
+        raise Refused(status, _code(body), _fields(body))
     if body is None:
         raise Malformed("the authority did not answer with JSON")
     return body
@@ -273,3 +276,9 @@ def _code(body: object) -> str:
     said = body if isinstance(body, dict) else {}
     code = said.get("code", said.get("error"))
     return code if isinstance(code, str) else "refused"
+
+
+def _fields(body: object) -> tuple[str, ...]:
+    """The members of what was sent that do not fit, where the answer names them."""
+    named = body.get("fields") if isinstance(body, dict) else None
+    return tuple(name for name in named if isinstance(name, str)) if isinstance(named, list) else ()

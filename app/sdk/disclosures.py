@@ -8,18 +8,20 @@ codes and counts, never data.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import re
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import IO, Any, Final
 
 from .client import Authority
-from .errors import JournalDamaged, Malformed
+from .errors import JournalDamaged, Refused
 from .gate import Permit
 from .scopes import Scope
 
@@ -50,12 +52,10 @@ class Disclosures:
 
     def record(self, permit: Permit, records: int, *, categories: frozenset[str] | None = None) -> str:
         """Put one read on record and return its id; `records` is how many were read."""
-        line = {
+        line: dict[str, Any] = {
             "id": "dis_" + secrets.token_hex(16),
             "at": self._authority.clock().astimezone(UTC).isoformat(),
-            "subject": permit.subject,
-            "party": permit.party,
-            "component": permit.client_id,
+            "handle": permit.subject,
             "categories": sorted(permit.categories if categories is None else categories),
             "records": records,
             "purpose": permit.purpose,
@@ -65,7 +65,7 @@ class Disclosures:
         }
         with self._lock:
             _append(self._file, [line])
-        return line["id"]  # type: ignore[return-value]
+        return str(line["id"])
 
     def pending(self) -> int:
         """Return how many reads are on record and not yet reported."""
@@ -108,25 +108,41 @@ class Disclosures:
         return Report(len(lines) - refused, refused)
 
     def _send_batch(self, batch: list[dict[str, Any]]) -> int:
-        # the same batch has the same key, so that a lost answer is repeated and not answered anew
-        key = f"{batch[0]['id']}-{len(batch)}"
-        answer = self._authority.call(
-            "POST", _PATH, Scope.DISCLOSURES_WRITE, {"disclosures": batch}, idempotency_key=key
-        )
-        wrong = _refused_ids(answer)
-        aside = [line for line in batch if line["id"] in wrong]
-        if aside:
+        """Send a batch; lines that the authority names as wrong are kept aside and the others sent again."""
+        wrong: list[dict[str, Any]] = []
+        while batch:
+            faulty = self._offer(batch)
+            if not faulty:
+                break
+            wrong += [line for place, line in enumerate(batch) if place in faulty]
+            batch = [line for place, line in enumerate(batch) if place not in faulty]
+        if wrong:
             with _open_mended(self._refused) as file:
-                _append(file, aside)
-        return len(aside)
+                _append(file, wrong)
+        return len(wrong)
+
+    def _offer(self, batch: list[dict[str, Any]]) -> frozenset[int]:
+        """Return the places of the faults for which the whole batch was refused; none when it was taken."""
+        # the same batch has the same key, so that a lost answer is repeated and not answered anew
+        named = hashlib.sha256("\n".join(line["id"] for line in batch).encode()).hexdigest()
+        body = {"disclosures": batch}
+        try:
+            self._authority.call("POST", _PATH, Scope.DISCLOSURES_WRITE, body, idempotency_key=named)
+        except Refused as refusal:
+            faulty = _places(refusal.fields, len(batch))
+            if not faulty:
+                raise
+            return faulty
+        return frozenset()
 
 
-def _refused_ids(answer: Any) -> frozenset[str]:
-    """The answer is `{"accepted": n, "refused": [{"id", "code"}]}`."""
-    try:
-        return frozenset(item["id"] for item in answer.get("refused", []))
-    except (AttributeError, KeyError, TypeError):
-        raise Malformed("the answer to a report has another shape") from None
+_PLACE = re.compile(r"disclosures\.(\d{1,6})(?:\.|$)")
+
+
+def _places(fields: Iterable[str], many: int) -> frozenset[int]:
+    """Read `disclosures.<place>.<field>`."""
+    found = (_PLACE.match(field) for field in fields)
+    return frozenset(place for match in found if match and (place := int(match[1])) < many)
 
 
 def _exclusive(path: Path) -> IO[bytes]:

@@ -35,12 +35,13 @@ class Unreachable(SdkError):
 
 
 class Refused(SdkError):
-    """The authority said no. `status` is the HTTP status, `error` its stable code."""
+    """The authority said no. `status` is the HTTP status, `error` its stable code, `fields` what did not fit."""
 
     code = "refused"
 
-    def __init__(self, status: int, error: str) -> None:
+    def __init__(self, status: int, error: str, fields: tuple[str, ...] = ()) -> None:
         super().__init__(f"{status} {error}")
+        self.fields = fields
         self.status = status
         self.error = error
 

@@ -89,7 +89,7 @@ class Sealer:
 
     def _lease(self, permit: Permit, category: str, key_id: bytes | None) -> Cipher:
         asked = self._clock()
-        leased = self._authority.lease(permit.token, category, key_id=key_id)
+        leased = self._authority.lease(permit.token, permit.subject, category, key_id=key_id)
         cipher = Cipher(leased.key_id, leased.key, budget=leased.messages)
         leased.key[:] = bytes(len(leased.key))
         ends = asked + leased.life.total_seconds()

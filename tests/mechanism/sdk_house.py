@@ -9,6 +9,7 @@ import os
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -63,23 +64,27 @@ class Doors:
 
     def lease(self) -> Any:
         body = request.get_json()
+        assert body.keys() - {"key_id"} == {"presented_token", "handle", "category", "seconds"}
         with self.house.unit() as unit:
-            found = standing(self.house.services, unit, body["token"], HOLDER)
+            found = standing(self.house.services, unit, body["presented_token"], HOLDER)
         if found is None or found.token.detail is None or body["category"] not in found.token.detail.categories:
-            return jsonify(code="lease_refused"), 403
+            return jsonify(code="presented_token_refused"), 403
         self.leases += 1
-        place = (found.token.consent or "", body["category"])
+        place = (body["handle"], body["category"])
         key_id, key = self.keys.setdefault(place, (os.urandom(16), os.urandom(32)))
         if "key_id" in body and urlsafe_b64decode(body["key_id"] + "==") != key_id:
             return jsonify(code="erased"), 410
-        return jsonify(key_id=b64url(key_id), key=b64url(key), expires_in=60, messages=1000)
+        ends = self.house.clock.now() + timedelta(seconds=body["seconds"])
+        return jsonify(key_id=b64url(key_id), key=b64url(key), expires_at=ends.isoformat(), messages=1000)
 
     def report(self) -> Any:
         batch = request.get_json()["disclosures"]
-        kept = [line for line in batch if line["purpose"] not in self.refuse]
-        self.disclosures.update({line["id"]: line for line in kept})
-        refused = [{"id": line["id"], "code": "consent_not_found"} for line in batch if line not in kept]
-        return jsonify(accepted=len(kept), refused=refused)
+        faults = [f"disclosures.{place}.purpose" for place, line in enumerate(batch) if line["purpose"] in self.refuse]
+        if faults:
+            return jsonify(code="body_invalid", fields=faults), 422
+        known = len(self.disclosures)
+        self.disclosures.update({line["id"]: line for line in batch})
+        return jsonify(written=len(self.disclosures) - known, known=0)
 
     def heartbeat(self) -> Any:
         return Response(status=204)

@@ -20,6 +20,8 @@ from app.sdk.errors import JournalDamaged, Refused, Unreachable
 from tests.mechanism.sdk_house import outage
 from tests.mechanism.test_sdk_sealer import Setting
 
+FIELDS = {"id", "at", "handle", "categories", "records", "purpose", "consent", "attended", "action"}
+
 
 @pytest.fixture
 def at(tmp_path: Path) -> Setting:
@@ -40,7 +42,8 @@ def test_reads_are_reported_once_with_who_and_what(at: Setting, journal: Path) -
     assert kept.flush() == Report(2, 0)
     assert (kept.pending(), kept.flush()) == (0, Report(0, 0))
     line = at.doors.disclosures[read]
-    assert (line["subject"], line["party"], line["component"]) == (permit.subject, "aggregator", "collector")
+    assert line["handle"] == permit.subject
+    assert line.keys() == FIELDS
     assert (line["records"], line["purpose"], line["consent"], line["attended"]) == (12, "budget", "con_one", False)
     assert line["at"] == at.house.clock.now().isoformat()
     assert at.doors.disclosures[part]["categories"] == ["accounts.balances"]

@@ -211,7 +211,7 @@ def test_an_own_token_ended_early_is_replaced_once(house: House, reader: Authori
     token = reader.own_token(Scope.DISCLOSURES_WRITE)
     house.post("/oauth/revoke", house.collector, proof=None, token=token.secret)
     answer = reader.call("POST", "/api/v1/disclosures", Scope.DISCLOSURES_WRITE, {"disclosures": []})
-    assert answer == {"accepted": 0, "refused": []}
+    assert answer == {"written": 0, "known": 0}
 
 
 def test_refusals_carry_the_stable_code(house: House, reader: Authority) -> None:

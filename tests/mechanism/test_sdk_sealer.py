@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,12 @@ def test_an_erased_key_stays_erased_and_an_outage_opens_nothing(at: Setting) -> 
 
 def test_the_clock_moves() -> None:
     assert elapsed() <= elapsed()
+
+
+def test_a_clock_that_is_behind_stretches_no_lease_beyond_sixty_seconds(at: Setting) -> None:
+    permit = at.permit()
+    ends = at.authority.clock
+    at.authority.clock = lambda: ends() - timedelta(seconds=25)
+    assert at.authority.lease(permit.token, permit.subject, BALANCES).life == timedelta(seconds=60)
+    at.authority.clock = lambda: ends() + timedelta(seconds=9)
+    assert at.authority.lease(permit.token, permit.subject, BALANCES).life == timedelta(seconds=51)
