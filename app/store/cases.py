@@ -345,6 +345,10 @@ class SqlCases:
             },
         )
 
+    def retention(self, retention: str) -> StoredRetention:
+        """Raises CaseUnknown."""
+        return _retention(_known(self._fresh(RetentionRow, retention)))
+
     def retentions(self, case: CaseId) -> Sequence[StoredRetention]:
         """Everything that outlived the erasure of a case."""
         query = select(RetentionRow).where(RetentionRow.case == case)

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from app import policyfiles
+from app.calendars import Calendars
 from app.ledger.checkpoint import NoteSigner
 from app.machine import RandomIds, SystemClock
 from app.profiles import HOUSE, Profiles
@@ -23,16 +24,20 @@ from app.store.engine import open_engine
 from app.store.keystore import SqlKeyStore
 from app.store.leaves import LeafStore
 from app.store.migrate import upgrade
+from app.store.sealedfiles import SealedFolder
 from app.store.unit import Units
 from app.vault.core import Vault
 from app.vault.keys import KeyClass, Scope
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
+from app.wiring.casework import Casework
 from app.wiring.mail import hand_over_to, mailer
+from app.workflows.cases import Waits
 from app.workflows.durable import DurableWork, Handler
 from app.workflows.mail import Postman
 from consent.policy import Policy
 from consent.vocabulary import ControllerId, SubjectRef
+from dsar.practice import read_practice
 
 _LEDGER_NAME = "regard.ledger"
 _OWN = SubjectRef("house")
@@ -41,6 +46,10 @@ _OWN = SubjectRef("house")
 
 class UnknownControllerError(LookupError):
     """The settings name no controller of the pack, or the pack has several and the settings name none."""
+
+
+class PracticeUnknownError(ValueError):
+    """The pack does not state a number the clock of requests needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class House:
     profiles: Profiles
     work: DurableWork
     seals: OwnSeals
+    casework: Casework
 
     def close(self) -> None:
         """Stop the durable work and let go of both databases."""
@@ -74,11 +84,13 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     policy = policyfiles.load(settings.policies_dir)
     records = open_engine(settings.records_url.reveal())
     keys = open_engine(settings.keys_url.reveal(), keys=True)
-    vault = _vault(settings, keys, clock)
+    vault = vault_over(settings, keys, clock)
     work = DurableWork(records, clock, handlers or {}, executor=settings.executor)
     controller = _controller(settings, policy)
     sealer = OwnSeals(vault, controller)
     units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
+    casework = _casework(units, vault, policy, folder)
+    work.register(casework.handlers())
     postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock)
     work.register(postman.handlers())
     return House(
@@ -93,7 +105,15 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         profiles=Profiles(vault, clock, ids, units.writing),
         work=work,
         seals=sealer,
+        casework=casework,
     )
+
+
+def _casework(units: Units, vault: Vault, policy: Policy, folder: Path) -> Casework:
+    practice, faults = read_practice(policy.practice())
+    if practice is None:
+        raise PracticeUnknownError("; ".join(faults))
+    return Casework(units, vault, policy, practice, SealedFolder(folder / "sealed"), Waits(), Calendars())
 
 
 def migrate(settings: Settings) -> None:
@@ -116,7 +136,8 @@ def _controller(settings: Settings, policy: Policy) -> ControllerId:
     return own[0]
 
 
-def _vault(settings: Settings, keys: Engine, clock: SystemClock) -> Vault:
+def vault_over(settings: Settings, keys: Engine, clock: SystemClock) -> Vault:
+    """Return a vault on a key store, with the provider of the settings."""
     folder = settings.data_dir
     return Vault(
         SqlKeyStore(keys),

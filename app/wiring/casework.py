@@ -1,0 +1,116 @@
+"""Cases on a real store: the desk of a unit of work, sealed notes, and the handlers of the work cases ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from app.calendars import Calendars
+from app.profiles import HOUSE
+from app.sdk.sealed import key_id_of
+from app.store.cases import SqlCases, SqlNotes
+from app.store.sealedfiles import SealedFolder
+from app.store.subjects import SqlSubjects
+from app.store.unit import RecordsUnit, Units
+from app.vault.core import Vault
+from app.vault.errors import Erased, UnknownKey, UnknownSubject
+from app.vault.keys import Scope
+from app.workflows.cases import CaseWork, Waits
+from app.workflows.durable import Handler
+from consent.policy import Policy
+from consent.vocabulary import ControllerId, Shredded, SubjectRef
+from dsar.ports import Desk
+from dsar.practice import Practice
+
+NOTES = "case.notes"
+_OWN = SubjectRef("house")
+"""Under whose keys notes of cases about nobody known rest."""
+
+
+class VaultNotes:
+    """Seals notes under the subject's key, the controller's own without a subject (`app.store.cases.NoteSeal`)."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def seal(self, controller: ControllerId, subject: SubjectRef | None, note: str, text: str) -> bytes:
+        """Raises `Erased` once the subject's keys are destroyed: what a person was is not written down again."""
+        if subject is None:
+            self._vault.create_subject(controller, _OWN)
+        return self._vault.seal(_notes(controller, subject), note, text.encode())
+
+    def open(self, controller: ControllerId, subject: SubjectRef | None, note: str, sealed: bytes) -> str | Shredded:
+        """Return the text, or the mark of a destroyed key."""
+        try:
+            return self._vault.open(_notes(controller, subject), note, sealed).decode()
+        except Erased as gone:
+            return Shredded(key_id_of(sealed).hex(), gone.at)
+        except (UnknownKey, UnknownSubject):
+            return Shredded(key_id_of(sealed).hex())
+
+
+def _notes(controller: ControllerId, subject: SubjectRef | None) -> Scope:
+    return Scope(controller, subject or _OWN, HOUSE, NOTES)
+
+
+class CaseUnitFace:
+    """A records unit as cases see it."""
+
+    def __init__(self, records: RecordsUnit, desk: Desk) -> None:
+        self.records = records
+        self.desk = desk
+
+    @property
+    def subjects(self) -> SqlSubjects:
+        return self.records.subjects
+
+    def commit(self) -> None:
+        """Make everything in the unit durable at once."""
+        self.records.commit()
+
+    def __enter__(self) -> Self:
+        self.records.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.records.__exit__(kind, error, trace)
+
+
+@dataclass(frozen=True, slots=True)
+class Casework:
+    """Opens units of work on cases and carries out what they enqueue."""
+
+    units: Units
+    vault: Vault
+    policy: Policy
+    practice: Practice
+    files: SealedFolder
+    waits: Waits
+    calendars: Calendars
+
+    def unit(self) -> CaseUnitFace:
+        """Open a unit that may commit; its `desk` is what `dsar.usecases` take."""
+        records = self.units.writing()
+        return CaseUnitFace(records, self.desk(records))
+
+    def desk(self, records: RecordsUnit) -> Desk:
+        """Return the desk of a unit that is open already, e.g. a page's."""
+        return Desk(
+            cases=SqlCases(records.session),
+            notes=SqlNotes(records.session, self.units.ids, VaultNotes(self.vault)),
+            journal=records.journal,
+            work=records.work,
+            clock=self.units.clock,
+            ids=self.units.ids,
+            calendars=self.calendars,
+            policy=self.policy,
+            practice=self.practice,
+        )
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the work of cases, by kind."""
+        return CaseWork(self.unit, self.vault.erasures, self.files, self.waits).handlers()

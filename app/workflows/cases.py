@@ -1,0 +1,366 @@
+"""Carrying out cases durably: asking holders, erasing with a certificate, ending retentions (GDPR arts 12, 17, 19).
+
+Dsar rules 40, 49, 53, 54, 56, 60; operations.md section 3, rules 5 and 7. Each external effect is one step and can be
+repeated. Work that has to wait (leases that run, holders that have not answered, a busy partition) ends, and the next
+attempt is enqueued with a delay under its own number. Holders and recipients pull their tasks: nothing is pushed here.
+Leaves out what a message says and the law of each move (`dsar.usecases`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from hashlib import sha256
+from typing import Final, Protocol
+
+from app.profiles import CATEGORY, HOUSE
+from app.vault.certificate import canonical
+from app.vault.errors import PartitionBusy, ProviderUnavailable, SurvivorUnverified
+from app.vault.keys import Basis, Keep, Selector, Target
+from app.vault.ports import ErasureState, Json
+from app.workflows.durable import Handler, Steps
+from consent.policy import Policy
+from consent.vocabulary import LegalBasis, SubjectRef
+from dsar import clock, usecases
+from dsar.case import Case, Line
+from dsar.errors import ErasurePartial
+from dsar.events import PackageRevoked, PackageSealed
+from dsar.ports import Desk, Instruction, StoredRetention
+from dsar.usecases.searching import ask_holder
+from dsar.vocabulary import CaseId, FateKind, LineId, MessageId, RecipientOutcome, Right, TaskId, TaskKind
+
+IDENTIFYING: Final = ("identity", "contact")
+"""Roots of the categories a profile is made of: retained at the house, they keep the person findable."""
+_WAITING: Final = "waiting"
+_OPEN: Final = "open"
+_DONE: Final = "done"
+
+
+class Eraser(Protocol):
+    """The erasures of the vault."""
+
+    def request(self, erasure_id: str, targets: Sequence[Target]) -> ErasureState: ...
+    def advance(self, erasure_id: str) -> ErasureState: ...
+    def due_at(self, erasure_id: str) -> datetime | None: ...
+    def certificates(self, erasure_id: str) -> Sequence[Mapping[str, Json]]: ...
+
+
+class Forgetting(Protocol):
+    """The rows that say who a subject is."""
+
+    def forget(self, ref: SubjectRef, at: datetime) -> None: ...
+
+
+class CaseUnit(Protocol):
+    """A unit of work on cases."""
+
+    @property
+    def desk(self) -> Desk: ...
+    @property
+    def subjects(self) -> Forgetting: ...
+    def commit(self) -> None: ...
+
+
+class SealedFiles(Protocol):
+    """Where sealed bytes of cases rest."""
+
+    def remove(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long until the next attempt: the first wait doubles up to the longest."""
+
+    first: timedelta = timedelta(minutes=1)
+    longest: timedelta = timedelta(hours=1)
+
+    def before(self, attempt: int) -> timedelta:
+        """Return the wait before attempt number 2, 3, ..."""
+        return min(self.longest, self.first * (1 << min(attempt - 2, 16)))
+
+
+class CaseWork:
+    """The handlers of all work that cases ask for."""
+
+    def __init__(
+        self,
+        unit: Callable[[], AbstractContextManager[CaseUnit]],
+        eraser: Eraser,
+        files: SealedFiles,
+        waits: Waits | None = None,
+    ) -> None:
+        self._unit = unit
+        self._eraser = eraser
+        self._files = files
+        self._waits = waits or Waits()
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the work this room carries out, by kind."""
+        return {
+            usecases.ASK_HOLDER: self.ask_holder,
+            usecases.TELL_RECIPIENT: self.tell_recipient,
+            usecases.SEND: self.post_message,
+            usecases.RUN_ERASURE: self.run_erasure,
+            usecases.END_RETENTION: self.end_retention,
+        }
+
+    # Asking and telling
+
+    def ask_holder(self, ref: str, steps: Steps) -> None:
+        """See that a holder's task stands open to be pulled (dsar rule 40)."""
+        steps.run("task", lambda: self._standing(lambda desk: desk.cases.task(TaskId(ref)).answer is None))
+
+    def tell_recipient(self, ref: str, steps: Steps) -> None:
+        """See that an art. 19 notice stands open to be pulled; it is sent once the recipient has it (dsar rule 56)."""
+        steps.run(
+            "notice",
+            lambda: self._standing(lambda desk: desk.cases.recipient(TaskId(ref)).outcome is RecipientOutcome.PENDING),
+        )
+
+    def _standing(self, asked: Callable[[Desk], bool]) -> str:
+        with self._unit() as unit:
+            return _OPEN if asked(unit.desk) else _DONE
+
+    def post_message(self, ref: str, steps: Steps) -> None:
+        """Post a message in the person's space: that is its dispatch. Without a space it waits for staff (rule 60)."""
+        steps.run("post", lambda: self._post(MessageId(ref)))
+
+    def _post(self, message: MessageId) -> str:
+        with self._unit() as unit:
+            desk = unit.desk
+            if desk.cases.get(desk.cases.case_of_message(message)).subject is None:
+                return _OPEN
+            usecases.dispatch_message(desk, message, channel="space", proof=f"posting:{message}")
+            unit.commit()
+        return _DONE
+
+    # Erasing
+
+    def run_erasure(self, ref: str, steps: Steps) -> None:
+        """Destroy a person's keys but the retained, forget who they are, have holders search again (dsar rules 48-54).
+
+        `ref`: `case/line`, from the second attempt on `/attempt` behind it.
+        """
+        case, line, number = _parts(ref)
+        erasure = erasure_of(line)
+        steps.run("request", lambda: self._request(case, line))
+        if not self._certified(erasure, steps):
+            steps.run("again", lambda: self._again(case, line, number + 1))
+            return
+        steps.run("forget", lambda: self._forget(case, line))
+        steps.run("files", lambda: self._drop_files(case))
+        if steps.run("verify", lambda: self._verify(case, line)) == _WAITING:
+            steps.run("again", lambda: self._again(case, line, number + 1))
+
+    def _request(self, case: CaseId, line: LineId) -> str:
+        with self._unit() as unit:
+            target = _target(unit.desk, case, line)
+        return self._eraser.request(erasure_of(line), [target]).value
+
+    def _certified(self, erasure: str, steps: Steps) -> bool:
+        """Advance one journalled state a step; false when it has to wait."""
+        step, state = 0, ""
+        while state not in (ErasureState.CERTIFIED, _WAITING):
+            step += 1
+            state = str(steps.run(f"advance {step}", lambda: self._advance(erasure)))
+        return state == ErasureState.CERTIFIED
+
+    def _advance(self, erasure: str) -> str:
+        try:
+            state = self._eraser.advance(erasure)
+        except (PartitionBusy, ProviderUnavailable, SurvivorUnverified):
+            return _WAITING  # nothing was destroyed by this step; the same step is taken again later
+        return _WAITING if state is ErasureState.REQUESTED else state.value
+
+    def _forget(self, case: CaseId, line: LineId) -> str:
+        with self._unit() as unit:
+            desk = unit.desk
+            target = _target(desk, case, line)
+            if any(keep.selector == _PROFILE for keep in target.keep):
+                return "retained"
+            unit.subjects.forget(SubjectRef(target.subject), desk.clock.now())
+            unit.commit()
+        return _DONE
+
+    def _drop_files(self, case: CaseId) -> int:
+        """Remove the sealed bytes of copies and uploads: their keys are gone already (dsar rule 53)."""
+        with self._unit() as unit:
+            known = unit.desk.cases
+            sealed = (PackageSealed, PackageRevoked)
+            packages = [each.event.package for each in known.history(case) if isinstance(each.event, sealed)]
+            copies = [known.package(package).line for package in packages]
+            names = [*copies, *(task.id for task in known.tasks(case, TaskKind.SEARCH))]
+        for name in dict.fromkeys(names):
+            self._files.remove(name)
+        return len(names)
+
+    def _verify(self, case: CaseId, line: LineId) -> str:
+        """Open the searches after the erasure, and once they found nothing record it done (dsar rule 53)."""
+        with self._unit() as unit:
+            desk = unit.desk
+            if desk.cases.get(case).lines[line].carried_out is not None:
+                return _DONE
+            try:
+                usecases.verify_erasure(desk, case, line)
+                usecases.carry_out(desk, case, line, self._evidence(erasure_of(line)))
+            except ErasurePartial:
+                # Not all have confirmed, or not all were searched again; new searches have to be kept.
+                unit.commit()
+                return _WAITING
+            unit.commit()
+        return _DONE
+
+    def _evidence(self, erasure: str) -> str:
+        """Return `erasure:SHA-256 of the certificate`, which the event takes into the ledger (vault.md section 5)."""
+        (certificate,) = self._eraser.certificates(erasure)
+        return f"{erasure}:{sha256(canonical(certificate)).hexdigest()}"
+
+    def _again(self, case: CaseId, line: LineId, attempt: int) -> str:
+        with self._unit() as unit:
+            now = unit.desk.clock.now()
+            due = now + self._waits.before(attempt)
+            leased = self._eraser.due_at(erasure_of(line))
+            if leased is not None and leased > now:
+                due = max(due, leased)
+            unit.desk.work.enqueue(usecases.RUN_ERASURE, f"{case}/{line}/{attempt}", due=due)
+            unit.commit()
+        return _WAITING
+
+    # Ending retentions
+
+    def end_retention(self, ref: str, steps: Steps) -> None:
+        """Erase what was kept, once nothing else keeps it, and tell its holder to (dsar rule 49).
+
+        `ref`: the retention's id, from the second attempt on `/attempt` behind it.
+        """
+        retention, _, number = ref.partition("/")
+        attempt = int(number or 1) + 1
+        stands = steps.run("due", lambda: self._due(retention))
+        if stands == "early":
+            steps.run("again", lambda: self._end_again(retention, attempt))
+            return
+        if stands == "alone":
+            erasure = f"era_{retention}"
+            steps.run("request", lambda: self._request_end(retention))
+            if not self._certified(erasure, steps):
+                steps.run("again", lambda: self._end_again(retention, attempt))
+                return
+        steps.run("end", lambda: self._end(retention))
+
+    def _due(self, retention: str) -> str:
+        with self._unit() as unit:
+            desk = unit.desk
+            kept = desk.cases.retention(retention)
+            if kept.erased_at is not None:
+                return "ended"
+            if kept.until > _today(desk, kept):
+                return "early"
+            return "alone" if _ends_with(desk, kept) else "shared"
+
+    def _request_end(self, retention: str) -> str:
+        with self._unit() as unit:
+            kept = unit.desk.cases.retention(retention)
+            only = _ends_with(unit.desk, kept)
+        return self._eraser.request(f"era_{retention}", [Target(kept.controller, kept.subject, only=only)]).value
+
+    def _end(self, retention: str) -> str:
+        """Mark the end, give the holder its task and forget who it was, all or nothing."""
+        with self._unit() as unit:
+            desk = unit.desk
+            kept = desk.cases.retention(retention)
+            if kept.erased_at is not None:
+                return "ended"
+            if _PROFILE in _ends_with(desk, kept):
+                unit.subjects.forget(kept.subject, desk.clock.now())
+            _ask_to_erase(desk, kept)
+            desk.cases.end_retention(retention, desk.clock.now())
+            unit.commit()
+        return _DONE
+
+    def _end_again(self, retention: str, attempt: int) -> str:
+        with self._unit() as unit:
+            desk = unit.desk
+            kept = desk.cases.retention(retention)
+            zone = desk.policy.controllers[kept.controller].time_zone
+            ends = clock.last_instant(kept.until - timedelta(days=1), zone)
+            due = max(desk.clock.now() + self._waits.before(attempt), ends)
+            desk.work.enqueue(usecases.END_RETENTION, f"{retention}/{attempt}", due=due)
+            unit.commit()
+        return _WAITING
+
+
+_PROFILE: Final = Selector(holder=HOUSE, category=CATEGORY)
+
+
+def erasure_of(line: LineId) -> str:
+    """Return the id under which the vault journals the erasure of a line."""
+    return f"era_{line}"
+
+
+def _parts(ref: str) -> tuple[CaseId, LineId, int]:
+    case, line, *number = ref.split("/")
+    return CaseId(case), LineId(line), int(number[0]) if number else 1
+
+
+def _target(desk: Desk, case: CaseId, line: LineId) -> Target:
+    found = desk.cases.get(case)
+    subject = _erased_subject(found, found.lines[line])
+    return Target(found.controller, subject, keep=_keeps(desk.cases.retentions(case), desk.policy))
+
+
+def _erased_subject(case: Case, line: Line) -> SubjectRef:
+    if case.subject is None or not line.started:
+        raise ErasurePartial((line.id,))
+    return case.subject
+
+
+def _keeps(retentions: Sequence[StoredRetention], policy: Policy) -> tuple[Keep, ...]:
+    """Return what outlives the shred: per holder, category and basis, with its latest end (dsar rule 49)."""
+    ordered = sorted(retentions, key=_rank)
+    kept = {selector: (one.until, one.legal_ref) for one in ordered for selector in _selectors(one, policy)}
+    return tuple(Keep(selector, until, reason) for selector, (until, reason) in kept.items())
+
+
+def _selectors(retention: StoredRetention, policy: Policy) -> tuple[Selector, ...]:
+    """A key that lives on a consent is not kept for a purpose that has another basis (vault.md section 1)."""
+    on_consent = policy.purposes[retention.purpose].basis is LegalBasis.CONSENT
+    basis = Basis.CONSENT if on_consent else Basis.OTHER
+    own = Selector(holder=retention.holder, category=retention.category, basis=basis)
+    return (own, _PROFILE) if _identifies(retention) else (own,)
+
+
+def _identifies(retention: StoredRetention) -> bool:
+    """Say whether the house itself keeps who the person is."""
+    return retention.holder == HOUSE and retention.category.partition(".")[0] in IDENTIFYING
+
+
+def _ends_with(desk: Desk, retention: StoredRetention) -> tuple[Selector, ...]:
+    """Return the keys that go with this retention: those that no other one keeps for longer.
+
+    Ordered by end, then id: of two that end together the last one alone takes the key, whichever runs first.
+    """
+    longer = [one for one in desk.cases.retentions(retention.case) if _rank(one) > _rank(retention)]
+    kept = {selector for one in longer for selector in _selectors(one, desk.policy)}
+    return tuple(selector for selector in _selectors(retention, desk.policy) if selector not in kept)
+
+
+def _rank(retention: StoredRetention) -> tuple[date, str]:
+    return retention.until, retention.id
+
+
+def _ask_to_erase(desk: Desk, retention: StoredRetention) -> None:
+    """Tell the holder that what it was told to keep goes now; the house itself has done so by then."""
+    case = desk.cases.get(retention.case)
+    if retention.holder not in case.holders:
+        return
+    line = next(line.id for line in case.lines.values() if line.right is Right.ERASURE)
+    told = (Instruction(retention.category, retention.purpose, FateKind.ERASE),)
+    ask_holder(
+        desk, case, retention.subject, line=line, holder=retention.holder, kind=TaskKind.ERASE, instructions=told
+    )
+
+
+def _today(desk: Desk, retention: StoredRetention) -> date:
+    return clock.local_day(desk.clock.now(), desk.policy.controllers[retention.controller].time_zone)

@@ -1,0 +1,240 @@
+"""A house with one person, two holders that really keep and delete rows, and a case driven through the use cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from app.outbound.package import Copies, Uploads, Whose, Words, assemble, gather, upload_scope
+from app.profiles import Profile
+from app.settings import read_settings
+from app.vault.errors import Erased, UnknownKey
+from app.vault.keys import Basis, Scope
+from app.wiring import House, build, migrate
+from consent.vocabulary import CategoryId, ComponentId, Locale, PurposeId, SubjectRef
+from dsar import usecases
+from dsar.package import CategoryResult, Filled, HolderAnswer, NoneToReport, Section
+from dsar.ports import Desk, HolderTask
+from dsar.proofs.shape import Proof
+from dsar.retention import Holding, matrix
+from dsar.usecases import Decision, Intake
+from dsar.vocabulary import (
+    SYSTEM,
+    Actor,
+    CaseId,
+    Channel,
+    FateKind,
+    Ground,
+    HolderStatus,
+    LineId,
+    Method,
+    Outcome,
+    Right,
+    TaskKind,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+DPO = Actor("staff_dpo", human=True, dpo=True)
+ACCOUNTS, FILES = ComponentId("accounts_store"), ComponentId("file_store")
+BALANCES, PAPERS = CategoryId("accounts.balances"), CategoryId("identity.papers")
+OVERVIEW, AML = PurposeId("wealth_overview"), PurposeId("aml_duties")
+ENDED = date.today()  # noqa: DTZ011
+
+
+@dataclass
+class Holder:
+    """Keeps sealed rows; the vault alone opens them."""
+
+    house: House
+    name: ComponentId
+    category: CategoryId
+    basis: Basis
+    rows: list[bytes] = field(default_factory=list)
+
+    def scope(self, subject: str) -> Scope:
+        return Scope(self.house.controller, subject, self.name, self.category, basis=self.basis)
+
+    def store(self, subject: str, *records: dict[str, object]) -> None:
+        for at, record in enumerate(records):
+            self.rows.append(self.house.vault.seal(self.scope(subject), f"row_{at}", json.dumps(record).encode()))
+
+    def read(self, subject: str) -> list[dict[str, object]]:
+        return [
+            json.loads(self.house.vault.open(self.scope(subject), f"row_{at}", row)) for at, row in enumerate(self.rows)
+        ]
+
+    def answer(self, task: HolderTask) -> HolderAnswer:
+        return {TaskKind.SEARCH: self._search, TaskKind.ERASE: self._erase, TaskKind.VERIFY: self._verify}[task.kind](
+            task
+        )
+
+    def _search(self, task: HolderTask) -> HolderAnswer:
+        records = self.read(task.subject)
+        upload = json.dumps({self.category: records}).encode()
+        whose = Whose(task.controller, task.subject)
+        sealed = self.house.vault.seal(upload_scope(whose, self.name), task.id, upload)
+        digest = Uploads(self.house.vault, self.house.casework.files).take(task.id, sealed)
+        found = CategoryResult(self.category, HolderStatus.FOUND, len(records))
+        return HolderAnswer(self.name, HolderStatus.FOUND, now(), (found,), digest=digest)
+
+    def _erase(self, task: HolderTask) -> HolderAnswer:
+        if any(one.fate is FateKind.RETAIN for one in task.instructions):
+            return self._kept()
+        self.rows.clear()
+        done = CategoryResult(self.category, HolderStatus.ERASED, 0)
+        return HolderAnswer(self.name, HolderStatus.ERASED, now(), (done,))
+
+    def _verify(self, task: HolderTask) -> HolderAnswer:
+        return self._kept() if self.rows else HolderAnswer(self.name, HolderStatus.NONE, now())
+
+    def _kept(self) -> HolderAnswer:
+        kept = CategoryResult(self.category, HolderStatus.RETAINED, len(self.rows), "aml")
+        return HolderAnswer(self.name, HolderStatus.RETAINED, now(), (kept,))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_house(folder: Path, records_url: str, keys_url: str, *, fresh: bool = False) -> House:
+    settings = read_settings(
+        {
+            "REGARD_DATA_DIR": str(folder / "var"),
+            "REGARD_POLICIES_DIR": str(ROOT / "policies"),
+            "REGARD_RECORDS_URL": records_url,
+            "REGARD_KEYS_URL": keys_url,
+        }
+    )
+    if fresh:
+        migrate(settings)
+    return build(settings)
+
+
+@dataclass
+class Story:
+    """A case as far as the order to erase."""
+
+    house: House
+    subject: SubjectRef
+    holders: dict[ComponentId, Holder]
+    case: CaseId
+    copy: LineId
+    gone: LineId
+
+    @contextmanager
+    def desk(self) -> Iterator[Desk]:
+        with self.house.casework.unit() as unit:
+            yield unit.desk
+            unit.commit()
+
+    def answer_all(self) -> int:
+        """Every holder pulls what it has to do and answers; returns how much that was."""
+        done = 0
+        for holder in self.holders.values():
+            with self.desk() as desk:
+                for task in desk.cases.open_tasks(holder.name, limit=10):
+                    usecases.record_answer(desk, task.id, holder.answer(task))
+                    done += 1
+        return done
+
+
+def begin(house: House) -> Story:
+    """Open access and erasure for one person whose data two holders keep."""
+    subject = house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.FR)
+    accounts, files = Holder(house, ACCOUNTS, BALANCES, Basis.CONSENT), Holder(house, FILES, PAPERS, Basis.OTHER)
+    accounts.store(subject, *({"bank": "=HYPERLINK(1)", "balance": n} for n in range(310)))
+    files.store(subject, {"kind": "passport", "number": "X1"})
+    before = now() - timedelta(days=400)
+    intake = Intake(
+        controller=house.controller,
+        subject=subject,
+        rights=(Right.ACCESS, Right.ERASURE),
+        channel=Channel.SPACE,
+        received_at=now(),
+        locale=Locale.FR,
+        by=Actor(subject, human=True),
+        text="Tout, puis effacez",
+        proofs=(Proof(Method.PASSKEY, now(), "pk_1", before),),
+    )
+    with house.casework.unit() as unit:
+        opened = usecases.open_case(unit.desk, intake)
+        assert opened.case is not None
+        usecases.start_search(unit.desk, opened.case, (ACCOUNTS, FILES))
+        unit.commit()
+    lines = opened.lines
+    held = {ACCOUNTS: accounts, FILES: files}
+    return Story(house, subject, held, opened.case, lines[Right.ACCESS], lines[Right.ERASURE])
+
+
+def checklist() -> dict[Section, Filled | NoneToReport]:
+    said: dict[Section, Filled | NoneToReport] = {section: Filled(("Voir le registre.",)) for section in Section}
+    return said | {Section.AUTOMATED_DECISIONS: NoneToReport()}
+
+
+WORDS = Words(
+    locale=Locale.FR,
+    title="Vos données",
+    found="Ce que nous avons",
+    rows="{count} lignes",
+    rest="{shown} sur {count} lignes ; le reste est dans {file}.",
+    sections={section: f"Art. {section.value}" for section in Section},
+    nothing="Rien.",
+    categories={BALANCES: "Soldes", PAPERS: "Papiers"},
+)
+
+
+def decide(story: Story) -> None:
+    """Seal the copy, decide both lines, have them approved, prepare the reply to the copy."""
+    house, whose = story.house, Whose(story.house.controller, story.subject)
+    with story.desk() as desk:
+        answers = {task.id: task.answer for task in desk.cases.tasks(story.case, TaskKind.SEARCH) if task.answer}
+        data = gather(Uploads(house.vault, house.casework.files), whose, answers)
+        copy = assemble(story.case, story.copy, tuple(answers.values()), data, checklist(), words=WORDS, made_at=now())
+        Copies(house.vault, house.casework.files).keep(whose, story.copy, copy)
+        usecases.seal_package(desk, story.case, copy.manifest)
+        usecases.decide_line(desk, story.case, story.copy, Decision(Outcome.GRANTED, SYSTEM))
+        partly = Decision(Outcome.PARTLY_GRANTED, SYSTEM, (Ground.LEGAL_OBLIGATION,), (PAPERS,))
+        usecases.decide_line(desk, story.case, story.gone, partly)
+        usecases.submit(desk, story.case)
+        usecases.approve(desk, story.case, DPO)
+        usecases.prepare_reply(desk, story.case, [story.copy])
+
+
+def order_erasure(story: Story) -> None:
+    with story.desk() as desk:
+        held = [Holding(ACCOUNTS, BALANCES, OVERVIEW), Holding(FILES, PAPERS, AML)]
+        triggers = {"relationship_ended": ENDED, "consent_ended": ENDED}
+        cells = matrix(held, desk.policy, triggers=triggers, cohorts={}, on=ENDED)
+        usecases.begin_erasure(desk, story.case, story.gone, cells=cells, recipients=())
+
+
+def gone(story: Story, holder: ComponentId, row: bytes) -> bool:
+    try:
+        story.house.vault.open(story.holders[holder].scope(story.subject), "row_0", row)
+    except (Erased, UnknownKey):
+        return True
+    return False
+
+
+def jobs(engine: Engine) -> list[str]:
+    """What the durable engine keeps, as text: it may hold opaque ids only."""
+    schema = "dbos." if engine.dialect.name == "postgresql" else ""
+    with engine.connect() as connection:
+        rows = connection.execute(text(f"SELECT * FROM {schema}workflow_status")).all()
+        rows += connection.execute(text(f"SELECT * FROM {schema}operation_outputs")).all()
+    return [str(row) for row in rows]
+
+
+def quick(house: House, **waits: timedelta) -> House:
+    """The same house, waiting less; used before `launch`."""
+    from app.workflows.cases import Waits
+
+    casework = replace(house.casework, waits=Waits(**waits))
+    house.work.register(casework.handlers())
+    return replace(house, casework=casework)
