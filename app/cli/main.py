@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from app import policyfiles
+from app.cli.demo import run as run_demo
 from app.ledger.bundle import About, Selection
 from app.sdk import verify as offline
 from app.settings import Secret, Settings, SettingsFaultsError, read_settings
@@ -201,6 +202,14 @@ def worker() -> None:
         house.work.launch()
         click.echo("carrying out durable work; Ctrl-C stops")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="stop after the steps instead of keeping the pages open")
+def demo(once: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Run what is built of the main job on generated people; begins anew each time, in REGARD_DATA_DIR/demo."""
+    os.environ["REGARD_DATA_DIR"] = str(settings().data_dir / "demo")
+    run_demo(settings(), once=once)
 
 
 @main.command("status")

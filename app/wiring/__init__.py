@@ -2,5 +2,16 @@
 
 from app.wiring.application import application
 from app.wiring.house import House, UnknownControllerError, build, migrate
+from app.wiring.operator import hold_back, pool, restored_vault, sealed_cohort
 
-__all__ = ["House", "UnknownControllerError", "application", "build", "migrate"]
+__all__ = [
+    "House",
+    "UnknownControllerError",
+    "application",
+    "build",
+    "hold_back",
+    "migrate",
+    "pool",
+    "restored_vault",
+    "sealed_cohort",
+]

@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.factory import create_app
-from app.http import health, outbox
+from app.http import api, health, outbox
 from app.http.doors import Doors
 from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
 from app.http.oauth.services import Unit
@@ -21,6 +21,7 @@ from app.store.unit import RecordsUnit
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
 from app.vault.errors import VaultError
+from app.wiring.api import api_services
 from app.wiring.faces import OAuthFace, oauth_unit
 from app.wiring.house import House
 from app.wiring.mail import mailer
@@ -36,7 +37,7 @@ def application(house: House) -> Flask:
     with services.units() as unit:
         unit.signing_keys.prepare(services.clock.now())
         unit.commit()
-    rooms = [blueprint(services), health.blueprint(_checks(house))]
+    rooms = [blueprint(services), health.blueprint(_checks(house)), *api.blueprint(api_services(house, services))]
     sent = mailer(house.settings, house.units.clock)
     if isinstance(sent, LocalOutbox):
         rooms.append(outbox.blueprint(sent))

@@ -128,6 +128,20 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_export_pool_deadline"), "export_pool", ["deadline"], unique=False)
     op.create_table(
+        "journeys",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("controller", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=64), nullable=False),
+        sa.Column("consent", sa.String(length=64), nullable=False),
+        sa.Column("script", sa.String(length=64), nullable=False),
+        sa.Column("progress", sa.String(length=8000), nullable=False),
+        sa.Column("onward", sa.Boolean(), nullable=False),
+        sa.Column("begun_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_journeys")),
+    )
+    op.create_index(op.f("ix_journeys_begun_at"), "journeys", ["begun_at"], unique=False)
+    op.create_index(op.f("ix_journeys_subject"), "journeys", ["subject"], unique=False)
+    op.create_table(
         "ledger_checkpoints",
         sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("at", Instant(), nullable=False),
@@ -293,6 +307,7 @@ def upgrade() -> None:
         sa.Column("person", sa.String(length=64), nullable=False),
         sa.Column("level", sa.Integer(), nullable=False),
         sa.Column("proven_at", Instant(), nullable=True),
+        sa.Column("credential", sa.String(length=64), nullable=True),
         sa.Column("opened_at", Instant(), nullable=False),
         sa.Column("seen_at", Instant(), nullable=False),
         sa.Column("idle_at", Instant(), nullable=False),
@@ -655,6 +670,9 @@ def downgrade() -> None:
     op.drop_index("ix_ledger_entries_at", table_name="ledger_entries")
     op.drop_table("ledger_entries")
     op.drop_table("ledger_checkpoints")
+    op.drop_index(op.f("ix_journeys_subject"), table_name="journeys")
+    op.drop_index(op.f("ix_journeys_begun_at"), table_name="journeys")
+    op.drop_table("journeys")
     op.drop_index(op.f("ix_export_pool_deadline"), table_name="export_pool")
     op.drop_table("export_pool")
     op.drop_index(op.f("ix_export_cohorts_controller"), table_name="export_cohorts")

@@ -1,0 +1,68 @@
+"""The JSON doors together, and what they say of themselves: OpenAPI 3.1 at `/api/openapi.json`.
+
+flask-smorest writes the description from the same schemas that read the requests. Its error handlers and its pages stay
+out: `app.http.problems` answers every error, and no asset comes from elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint as FlaskBlueprint
+from flask import Response, jsonify
+from flask.sansio.app import App
+from flask_smorest import Api, Blueprint
+
+from app.http.api.decisions import decisions
+from app.http.api.disclosures import disclosures
+from app.http.api.keys import keys
+from app.http.api.ledger import ledger
+from app.http.api.processors import processors
+from app.http.api.schemas import ProblemSchema
+from app.http.api.services import ApiServices
+from app.http.guard import anyone
+
+
+class _Described(Api):
+    """flask-smorest's description without its error handlers: there is one error mapping (house.md)."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+    def _register_error_handlers(self) -> None:
+        return
+
+
+def blueprint(services: ApiServices) -> list[FlaskBlueprint]:
+    """Return every JSON door; the last describes the others and has to be registered last."""
+    rooms = [room(services) for room in (processors, ledger, keys, disclosures, decisions)]
+    return [*rooms, _description(rooms)]
+
+
+def _description(rooms: list[Blueprint]) -> FlaskBlueprint:
+    page = FlaskBlueprint("api_description", __name__, url_prefix="/api")
+    written: dict[str, Any] = {}
+
+    @page.get("/openapi.json")
+    @anyone
+    def openapi() -> Response:
+        """Return the description of the JSON doors."""
+        return jsonify(written)
+
+    page.record_once(lambda state: written.update(_describe(state.app, rooms)))
+    return page
+
+
+def _describe(app: App, rooms: list[Blueprint]) -> dict[str, Any]:
+    api = _Described(
+        app,
+        spec_kwargs={
+            "title": "Regard",
+            "version": "1",
+            "openapi_version": "3.1.0",
+            "info": {"description": "Consents, keys, decisions and the record of them. Errors are RFC 9457 problems."},
+        },
+    )
+    for room in rooms:
+        room.register_views_in_doc(api, app, api.spec, name=room.name, parameters=None)
+        api.spec.tag({"name": room.name, "description": room.description})
+    return dict(api.spec.to_dict())

@@ -1,0 +1,145 @@
+"""What the JSON doors need from the house, as small Protocols; `app.wiring` hands in what fits them.
+
+Nothing is decided here: the law is asked through `ApiUnit.judge`, on every lease and every evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from app.vault.keys import Scope
+from consent.decision import Deny, Permit, Question
+from consent.policy import Policy
+from consent.ports import Clock, Ids, Json
+from consent.vocabulary import (
+    CategoryId,
+    ComponentId,
+    ConsentId,
+    ControllerId,
+    PairwiseHandle,
+    PartyId,
+    PurposeId,
+    SubjectRef,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A token somebody presented to a holder: who reads, under which consent, and whether it stands right now."""
+
+    client: ComponentId
+    party: PartyId
+    consent: ConsentId
+    controller: ControllerId
+    subject: SubjectRef
+    purpose: PurposeId
+    categories: frozenset[CategoryId]
+    attended: bool
+    expires_at: datetime
+    stands: bool
+    """The whole join of tokens.md section 1; False after any change of the consent since the token was issued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One disclosure (consent rule 51). `id` makes writing it twice harmless; `records` is 0 where nobody counted."""
+
+    id: str
+    controller: ControllerId
+    subject: SubjectRef
+    party: PartyId
+    component: ComponentId
+    actor_role: str | None
+    categories: tuple[CategoryId, ...]
+    records: int
+    purpose: PurposeId
+    consent: ConsentId | None
+    attended: bool
+    action: str
+    at: datetime
+
+
+class ApiUnit(Protocol):
+    """One unit of work: leaving it without `commit()` means nothing happened."""
+
+    def presented(self, secret: str, holder: str) -> Presented | None:
+        """Return the token `secret` if it was issued for the component `holder` and has not run out; else None."""
+        ...
+
+    def judge(self, question: Question) -> Permit | Deny: ...
+    def named(self, handle: PairwiseHandle, party: PartyId) -> SubjectRef | None:
+        """Return whom `party` calls `handle`; None for another party's handle and for a forgotten one alike."""
+        ...
+
+    def handle(self, subject: SubjectRef, party: PartyId) -> PairwiseHandle | None:
+        """Return what `party` calls the subject; None once the mapping died with the subject's keys."""
+        ...
+
+    def controller_of(self, subject: SubjectRef) -> ControllerId | None: ...
+    def erased_at(self, subject: SubjectRef) -> datetime | None: ...
+    def party_of(self, component: ComponentId) -> PartyId | None: ...
+    def readers(self, consent: ConsentId, subject: SubjectRef) -> frozenset[PartyId]:
+        """Return who is named in a consent of this subject; nobody when there is no such consent."""
+        ...
+
+    def write(self, look: Look) -> bool:
+        """Write a disclosure; False when its id was written before."""
+        ...
+
+    def record(
+        self,
+        kind: str,
+        *,
+        actor: str,
+        controller: ControllerId,
+        subject: SubjectRef | None,
+        payload: Mapping[str, Json],
+    ) -> str: ...
+    def commit(self) -> None: ...
+
+
+class Lease(Protocol):
+    """A data key on loan; wipe `key` when done."""
+
+    @property
+    def key_id(self) -> bytes: ...
+    @property
+    def key(self) -> bytearray: ...
+    @property
+    def expires_at(self) -> datetime: ...
+    @property
+    def messages(self) -> int: ...
+
+
+class Keys(Protocol):
+    """The vault. Raises `app.vault.errors`."""
+
+    def lease(self, scope: Scope, seconds: int, *, key_id: bytes | None = None) -> Lease: ...
+    def seal(self, scope: Scope, record_id: str, plaintext: bytes, *, handle: str | None = None) -> bytes: ...
+    def open(self, scope: Scope, record_id: str, record: bytes, *, handle: str | None = None) -> bytes: ...
+
+
+class Ledger(Protocol):
+    """The public face of the ledger. Raises `app.ledger.errors.PositionUnknown`."""
+
+    def checkpoint(self) -> str: ...
+    def inclusion(self, position: int, size: int) -> list[bytes]: ...
+    def consistency(self, old_size: int, size: int) -> list[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """Everything the JSON doors stand on."""
+
+    policy: Policy
+    clock: Clock
+    ids: Ids
+    writing: Callable[[], AbstractContextManager[ApiUnit]]
+    reading: Callable[[], AbstractContextManager[ApiUnit]]
+    """A unit nobody writes in."""
+    keys: Keys
+    ledger: Ledger
