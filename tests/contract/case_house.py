@@ -144,11 +144,11 @@ class Story:
         return done
 
 
-def begin(house: House) -> Story:
+def begin(house: House, rows: int = 310) -> Story:
     """Open access and erasure for one person whose data two holders keep."""
     subject = house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.FR)
     accounts, files = Holder(house, ACCOUNTS, BALANCES, Basis.CONSENT), Holder(house, FILES, PAPERS, Basis.OTHER)
-    accounts.store(subject, *({"bank": "=HYPERLINK(1)", "balance": n} for n in range(310)))
+    accounts.store(subject, *({"bank": "=HYPERLINK(1)", "balance": n} for n in range(rows)))
     files.store(subject, {"kind": "passport", "number": "X1"})
     before = now() - timedelta(days=400)
     intake = Intake(
