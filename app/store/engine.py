@@ -31,6 +31,10 @@ def _sqlite(url: URL, *, keys: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            # changing the mode needs the file alone and does not wait for it; asking first spares every later opening
+            connection.execute("PRAGMA journal_mode=WAL")
         for pragma in _pragmas(keys=keys):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -44,8 +48,6 @@ def _sqlite(url: URL, *, keys: bool) -> Engine:
 
 def _pragmas(*, keys: bool) -> tuple[str, ...]:
     common = (
-        f"busy_timeout={BUSY_MILLISECONDS}",
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         "temp_store=MEMORY",

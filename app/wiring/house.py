@@ -44,6 +44,10 @@ _OWN = SubjectRef("house")
 """Under whose keys a controller's own secrets rest: ledger entries about nobody, mail on its way."""
 
 
+NOT_CARRIED_OUT = frozenset({"consent.receipt", "consent.ended", "consent.changed", "consent.reminder"})
+"""Follow-up work of consents that is committed with them and waits for its room (docs/state.md)."""
+
+
 class UnknownControllerError(LookupError):
     """The settings name no controller of the pack, or the pack has several and the settings name none."""
 
@@ -93,6 +97,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     work.register(casework.handlers())
     postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock)
     work.register(postman.handlers())
+    work.keep_waiting(NOT_CARRIED_OUT)
     return House(
         settings=settings,
         policy=policy,

@@ -25,6 +25,8 @@ from sqlalchemy.orm import Session
 from consent.ports import Clock
 
 QUEUE = "regard"
+WAITING_QUEUE = "regard-waiting"
+"""Holds committed work whose kind is known and whose carrying out is not built: kept, run by nobody yet."""
 APPLICATION_VERSION = "1"
 SCHEMA = "dbos"
 
@@ -59,6 +61,7 @@ class DurableWork:
         self._clock = clock
         self._handlers = dict(handlers)
         self._executor = executor
+        self._waiting: frozenset[str] = frozenset()
         self._client: DBOSClient | None = None
         self._runner: DBOS | None = None
 
@@ -66,13 +69,17 @@ class DurableWork:
         """Add kinds of work, before `launch`; those that stand on what this work was handed to."""
         self._handlers.update(handlers)
 
+    def keep_waiting(self, kinds: frozenset[str]) -> None:
+        """Accept work of these kinds and keep it, until a release that carries it out takes it from its queue."""
+        self._waiting |= kinds
+
     def enqueue(self, session: Session, kind: str, ref: str, due: datetime | None = None) -> None:
         """Commit the work with `session`. The same kind and reference twice is the same work."""
-        if kind not in self._handlers:
+        if kind not in self._handlers and kind not in self._waiting:
             raise UnknownWorkError(kind)
         options: EnqueueOptions = {
             "workflow_name": "carry",
-            "queue_name": QUEUE,
+            "queue_name": QUEUE if kind in self._handlers else WAITING_QUEUE,
             "workflow_id": f"{kind}:{ref}",
             "app_version": APPLICATION_VERSION,
         }
@@ -82,6 +89,8 @@ class DurableWork:
 
     def launch(self, *, poll_seconds: float = 0.2) -> None:
         """Start carrying out work in this process; resume what a dead process of the same executor id left."""
+        # our connection puts a new SQLite file into WAL mode; two at once would lock each other out
+        self._engine.connect().close()
         DBOS.destroy()
         self._runner = DBOS(config=self._config())
         _register(self._handlers)
