@@ -1,0 +1,52 @@
+"""What an erasure kept goes on its day, and not before (dsar rule 49)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dsar.vocabulary import FateKind
+from tests.contract import case_house as town
+
+
+@dataclass
+class Later:
+    """The clock of the units, moved on."""
+
+    days: int
+
+    def now(self) -> datetime:
+        return town.now() + timedelta(days=self.days)
+
+
+class Straight:
+    """Runs each step at once."""
+
+    def run(self, name, effect):
+        return effect()
+
+
+def test_a_retention_ends_on_its_day_and_its_holder_is_told(records_url: str, keys_url: str, tmp_path: Path) -> None:
+    house = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+    house.work.migrate()
+    story = town.begin(house, rows=1)
+    story.answer_all()
+    town.decide(story)
+    with story.desk() as desk:
+        (reply,) = desk.cases.get(story.case).messages
+        town.usecases.dispatch_message(desk, reply, channel="space", proof="posting")
+    town.order_erasure(story)
+    house.casework.handlers()["case.run_erasure"](f"{story.case}/{story.gone}", Straight())
+    kept = story.holders[town.FILES].rows[0]
+    with story.desk() as desk:
+        (retention,) = desk.cases.retentions(story.case)
+    for days, ended in ((1820, False), (1827, True), (1828, True)):
+        later = replace(house.casework, units=replace(house.units, clock=Later(days)))
+        later.handlers()["case.end_retention"](retention.id, Straight())
+        assert town.gone(story, town.FILES, kept) is ended
+    with story.desk() as desk:
+        assert desk.cases.retention(retention.id).erased_at is not None
+        told = desk.cases.open_tasks(town.FILES, limit=9)
+        assert [task.instructions[0].fate for task in told] == [FateKind.RETAIN, FateKind.ERASE], "told once"
+    house.close()
