@@ -35,7 +35,7 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_nothing_is_left_for_later_in_the_code() -> None:
-    marks = re.compile(r"\b(TODO|FIXME|NotImplementedError)\b")
+    marks = re.compile(r"\b(TODO|FIXME)\b|raise NotImplementedError")
     found = [p for p in _tracked("app/*.py", "consent/*.py", "dsar/*.py") if marks.search(p.read_text())]
     assert found == []
 
