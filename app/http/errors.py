@@ -122,3 +122,35 @@ class Unavailable(DoorError):
     def __init__(self, retry_after: int = 30) -> None:
         super().__init__("temporarily unavailable")
         self.retry_after = retry_after
+
+
+class BodyInvalid(DoorError):
+    """A field of a JSON body or a query is missing, unknown or does not fit; `fields` says where, never what."""
+
+    code = "body_invalid"
+
+    def __init__(self, *fields: str) -> None:
+        super().__init__("these fields are not valid" if fields else "the body is not of the expected shape")
+        self.fields = fields
+
+
+class PresentedTokenRefused(DoorError):
+    """The token that was presented to the caller does not stand: unknown, for another audience, over, or revoked."""
+
+    code = "presented_token_refused"
+
+
+class AccessRefused(DoorError):
+    """The decision is no; `reason` is its code (consent.md section 4)."""
+
+    code = "access_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the decision is no")
+        self.reason = str(reason)
+
+
+class HandleUnknown(DoorError):
+    """The caller's party calls nobody by this handle; a forgotten person's handle is unknown too."""
+
+    code = "handle_unknown"

@@ -202,7 +202,9 @@ def _admit_staff(guard: StaffOnly) -> None:
 
 
 def _admit_client(guard: ClientOnly) -> None:
-    actor = doors().tokens.present(dict(request.headers), request.method, request.base_url)
+    # by their own names: WSGI knows headers without regard to case, a plain dict of them would hold "Dpop"
+    headers = {name: request.headers[name] for name in ("Authorization", "DPoP") if name in request.headers}
+    actor = doors().tokens.present(headers, request.method, request.base_url)
     if actor is None:
         raise ClientUnknown
     if guard.scope not in actor.scopes:

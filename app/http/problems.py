@@ -21,16 +21,20 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from app.http.doors import doors
 from app.http.errors import (
+    AccessRefused,
+    BodyInvalid,
     ClientUnknown,
     CodeWrong,
     DoorError,
     FormForged,
     FormInvalid,
+    HandleUnknown,
     LinkSpent,
     NotHere,
     NotSignedIn,
     PasskeyRefused,
     PasskeyTooNew,
+    PresentedTokenRefused,
     RoleMissing,
     ScopeMissing,
     StepUpNeeded,
@@ -38,7 +42,19 @@ from app.http.errors import (
     Unavailable,
 )
 from app.http.locale import current_locale
+from app.ledger.errors import LedgerError, PositionUnknown
+from app.sdk.sealed import SealError
 from app.tokens.errors import TokenError
+from app.vault.errors import (
+    Erased,
+    KeyStoreUnavailable,
+    LeaseTooLong,
+    NotLeasable,
+    ProviderUnavailable,
+    UnknownKey,
+    UnknownSubject,
+    VaultError,
+)
 from consent.errors import (
     ActorRefusedError,
     AskedTooSoonError,
@@ -65,6 +81,21 @@ STATUS: dict[type[Exception], int] = {
     CodeWrong: 422,
     TooManyTries: 429,
     Unavailable: 503,
+    BodyInvalid: 422,
+    AccessRefused: 403,
+    PresentedTokenRefused: 403,
+    HandleUnknown: 404,
+    VaultError: 500,
+    Erased: 410,
+    UnknownKey: 404,
+    UnknownSubject: 404,
+    LeaseTooLong: 422,
+    NotLeasable: 403,
+    ProviderUnavailable: 503,
+    KeyStoreUnavailable: 503,
+    SealError: 422,
+    LedgerError: 500,
+    PositionUnknown: 404,
     TokenError: 400,
     ConsentError: 500,
     NoSuchConsentError: 404,
@@ -98,6 +129,9 @@ CODES: Mapping[int, str] = {
 }
 """The codes of what the framework itself refuses."""
 
+PASSING = (Unavailable, ProviderUnavailable, KeyStoreUnavailable)
+"""What passes by itself: the caller tries again, and nothing is broken here."""
+RETRY_AFTER = 30
 MACHINE_PATHS = ("/api/", "/oauth/", "/access/", "/.well-known/", "/events/", "/ledger/", "/health/", "/metrics")
 _log = structlog.get_logger()
 
@@ -112,7 +146,7 @@ def answer(error: Exception) -> AnyResponse:
     if isinstance(error, HTTPException) and error.code is not None and error.code < 400:
         return error.get_response()  # a redirect the router raised
     status = status_of(error)
-    reference = _unknown(error) if status >= 500 and not isinstance(error, Unavailable) else None
+    reference = _unknown(error) if status >= 500 and not isinstance(error, PASSING) else None
     response = _for_machines(error, status, reference) if for_machines() else _for_people(error, status, reference)
     return _with_headers(response, error)
 
@@ -160,7 +194,9 @@ def _for_machines(error: Exception, status: int, reference: str | None) -> Respo
         body["detail"] = str(error) or (type(error).__doc__ or "").split("\n")[0]
     if reference is not None:
         body["reference"] = reference
-    for extra in ("faults", "fields", "scope"):
+    if isinstance(error, Erased):
+        body["erased_at"] = error.at.isoformat()
+    for extra in ("faults", "fields", "scope", "reason"):
         if hasattr(error, extra):
             value = getattr(error, extra)
             body[extra] = list(value) if isinstance(value, tuple) else value
@@ -282,8 +318,8 @@ def sentences(code: str) -> tuple[str, str]:
 def _with_headers(response: AnyResponse, error: Exception) -> AnyResponse:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    if isinstance(error, TooManyTries | Unavailable):
-        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, (TooManyTries, *PASSING)):
+        response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER))
     if isinstance(error, ClientUnknown):
         response.headers["WWW-Authenticate"] = 'DPoP error="invalid_token"'
     if isinstance(error, ScopeMissing):

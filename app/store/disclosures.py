@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.store.rows.subjects import DisclosureRow
@@ -40,11 +42,10 @@ class SqlDisclosures:
 
     def add(self, disclosure: Disclosure) -> bool:
         """Write one; return False when its id was reported before."""
-        if self._session.get(DisclosureRow, disclosure.id) is not None:
-            return False
-        self._session.add(_row(disclosure))
-        self._session.flush()
-        return True
+        dialect = sqlite if self._session.get_bind().dialect.name == "sqlite" else postgresql
+        # waits for a rival's commit instead of failing: the same batch may be sent twice at once
+        query = dialect.insert(DisclosureRow).on_conflict_do_nothing().returning(DisclosureRow.id)
+        return self._session.connection().execute(query.values(**_row(disclosure))).one_or_none() is not None
 
     def of_subject(self, subject: SubjectRef, *, limit: int = 500) -> Sequence[Disclosure]:
         """The newest first."""
@@ -62,22 +63,22 @@ class SqlDisclosures:
         return frozenset(PartyId(party) for party in self._session.scalars(query))
 
 
-def _row(d: Disclosure) -> DisclosureRow:
-    return DisclosureRow(
-        id=d.id,
-        controller=d.controller,
-        subject=d.subject,
-        party=d.party,
-        component=d.component,
-        actor_role=d.actor_role,
-        categories=" ".join(sorted(d.categories)),
-        records=d.records,
-        purpose=d.purpose,
-        consent=d.consent,
-        attended=d.attended,
-        action=d.action,
-        at=d.at,
-    )
+def _row(d: Disclosure) -> dict[str, Any]:
+    return {
+        "id": d.id,
+        "controller": d.controller,
+        "subject": d.subject,
+        "party": d.party,
+        "component": d.component,
+        "actor_role": d.actor_role,
+        "categories": " ".join(sorted(d.categories)),
+        "records": d.records,
+        "purpose": d.purpose,
+        "consent": d.consent,
+        "attended": d.attended,
+        "action": d.action,
+        "at": d.at,
+    }
 
 
 def _disclosure(row: DisclosureRow) -> Disclosure:

@@ -90,9 +90,6 @@ class ApiFace:
     def named(self, handle: PairwiseHandle, party: PartyId) -> SubjectRef | None:
         return self._records.subjects.named(handle, party)
 
-    def handle(self, subject: SubjectRef, party: PartyId) -> PairwiseHandle | None:
-        return self._seen.consents.handle(subject, party)
-
     def controller_of(self, subject: SubjectRef) -> ControllerId | None:
         found = self._records.subjects.get(subject)
         return found.controller if found is not None else None

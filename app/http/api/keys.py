@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from flask import Response, jsonify
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields, pre_load, validate
+from marshmallow import Schema, fields, validate
 
 from app.http.api.schemas import Bytes, JsonBlueprint, base64url, refusals
 from app.http.api.services import ApiServices, ApiUnit, Lease, Look, Presented
@@ -39,19 +39,8 @@ class AskSchema(Schema):
 
     presented_token = fields.String(required=True, validate=validate.Length(1, 512))
     category = fields.String(required=True, validate=validate.Length(1, 64))
-    handle = fields.String(load_default=None, validate=validate.Length(1, 64))
-    """When it is said it has to be the holder's own name for the person the token is about; it is always answered."""
+    handle = fields.String(required=True, validate=validate.Length(1, 64))
     purpose = fields.String(load_default=None, validate=validate.Length(1, 64))
-
-    @pre_load
-    def _short_name(self, body: Any, **_more: Any) -> Any:
-        """The SDK's wire says `token`."""
-        if isinstance(body, Mapping) and "token" in body and "presented_token" not in body:
-            return {
-                **{name: value for name, value in body.items() if name != "token"},
-                "presented_token": body["token"],
-            }
-        return body
 
 
 class LeaseAsk(AskSchema):
@@ -81,7 +70,6 @@ class LeaseSchema(Schema):
     key_id = fields.String(required=True)
     key = fields.String(required=True)
     expires_at = fields.DateTime(required=True)
-    expires_in = fields.Integer(required=True, metadata={"description": "Seconds, counted from the asking."})
     messages = fields.Integer(required=True)
     handle = fields.String(required=True)
 
@@ -136,19 +124,17 @@ def keys(services: ApiServices) -> Blueprint:
     def lease(body: Mapping[str, Any]) -> Response:
         """Lend the data key of one subject and category for at most 60 seconds."""
 
-        def lent(use: Use) -> tuple[Use, Lease, int]:
-            seconds = use.seconds(body["seconds"])
-            return use, services.keys.lease(use.scope(), seconds, key_id=body["key_id"]), seconds
+        def lent(use: Use) -> Lease:
+            return services.keys.lease(use.scope(), use.seconds(body["seconds"]), key_id=body["key_id"])
 
-        use, found, seconds = _use(services, body, "key.leased", Action.READ, lent)
+        found = _use(services, body, "key.leased", Action.READ, lent)
         try:
             return _private(
                 key_id=base64url(found.key_id),
                 key=base64url(bytes(found.key)),
                 expires_at=found.expires_at.isoformat(),
-                expires_in=seconds,
                 messages=found.messages,
-                handle=use.handle,
+                handle=body["handle"],
             )
         finally:
             found.key[:] = bytes(len(found.key))
@@ -209,8 +195,8 @@ def _permitted(unit: ApiUnit, actor: ClientActor, body: Mapping[str, Any], at: d
     # The judge has said yes; a consent that changed since the token was issued still ends the token (tokens.md, 1).
     if not presented.stands:
         raise PresentedTokenRefused
-    handle = unit.handle(presented.subject, actor.party)
-    if handle is None or body["handle"] not in (None, handle):
+    handle = PairwiseHandle(body["handle"])
+    if unit.named(handle, actor.party) != presented.subject:
         raise HandleUnknown
     basis = Basis.CONSENT if verdict.consent is not None else Basis.OTHER
     return Use(actor, presented, category, handle, basis, at)
