@@ -296,7 +296,8 @@ def test_the_integrator_does_not_build_on_a_changed_tree(records_engine: Engine,
     with records_engine.begin() as connection:
         connection.execute(
             text(
-                "UPDATE ledger_nodes SET hash = (SELECT digest FROM ledger_entries LIMIT 1) WHERE node = (2 * 72057594037927936)"
+                "UPDATE ledger_nodes SET hash = (SELECT digest FROM ledger_entries LIMIT 1)"
+                " WHERE node = (2 * 72057594037927936)"
             )
         )
     write(records_engine, hand, 1)
