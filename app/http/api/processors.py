@@ -20,7 +20,7 @@ from app.http.errors import NotHere
 from app.http.guard import anyone
 from app.http.locale import current_locale
 from consent.decision import local_day
-from consent.parties import NotActive, Party, grants_live
+from consent.parties import Grant, NotActive, Party, grants_live
 from consent.vocabulary import Locale
 
 LONGEST_PAGE = 100
@@ -109,7 +109,7 @@ def processors(services: ApiServices) -> Blueprint:
 def _entry(services: ApiServices, party: Party) -> dict[str, Any]:
     today, locale = _today(services, party), current_locale()
     standing = services.policy.standing(party.id, today)
-    live = frozenset(grants_live(party, today)) if not isinstance(standing, NotActive) else frozenset()
+    live = () if isinstance(standing, NotActive) else grants_live(party, today)
     return {
         "id": party.id,
         "controller": party.controller,
@@ -128,7 +128,7 @@ def _entry(services: ApiServices, party: Party) -> dict[str, Any]:
     }
 
 
-def _grants(party: Party, live: Any, locale: Locale) -> list[dict[str, Any]]:
+def _grants(party: Party, live: tuple[Grant, ...], locale: Locale) -> list[dict[str, Any]]:
     ordered = sorted(party.grants, key=lambda grant: (grant.purpose, grant.category, grant.action))
     return [
         {

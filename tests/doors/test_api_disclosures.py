@@ -1,0 +1,150 @@
+"""Reported reads: idempotent, strict, for one's own party and handles only (consent rule 51)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.sdk.scopes import Scope
+from tests.doors.api_house import BALANCES, HOLDER, PURPOSE, READER, Agreed, ApiHouse, problem
+
+PATH = "/api/v1/disclosures"
+
+
+@pytest.fixture
+def at(tmp_path: Path, records_url: str, keys_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    built = ApiHouse(tmp_path, records_url, keys_url, monkeypatch)
+    yield built
+    built.house.close()
+
+
+def read(at: ApiHouse, agreed: Agreed, ident: str = "r-1", **fields: Any) -> dict[str, Any]:
+    return {
+        "id": ident,
+        "handle": at.handle(agreed, READER),
+        "categories": [BALANCES],
+        "records": 12,
+        "purpose": PURPOSE,
+        "consent": agreed.consent,
+        "attended": False,
+        "action": "read",
+        "at": at.clock.now().isoformat(),
+        **fields,
+    }
+
+
+def report(at: ApiHouse, *reads: Any, who: Any = None, **more: Any) -> Any:
+    return at.post(PATH, who or at.reader, Scope.DISCLOSURES_WRITE, {"disclosures": list(reads)}, **more)
+
+
+def test_reads_reach_the_person_s_log_once_however_often_they_are_sent(at: ApiHouse) -> None:
+    ana, bea = at.agree(), at.agree("bea@example.org")
+    batch = [read(at, ana), read(at, ana, "r-2", records=1), read(at, bea, "r-3")]
+    assert report(at, *batch).json == {"written": 3, "known": 0}
+    assert report(at, *batch, read(at, ana, "r-4")).json == {"written": 1, "known": 3}
+    assert at.traces() == (4, ["disclosure.reported"] * 3)
+    with at.house.units.reading() as unit:
+        looks = unit.disclosures.of_subject(ana.subject)
+    assert sorted(look.records for look in looks) == [1, 12, 12]
+    assert {(look.party, look.component, look.consent) for look in looks} == {(READER, "reader", ana.consent)}
+
+
+def test_the_same_id_twice_in_one_batch_is_one_read(at: ApiHouse) -> None:
+    ana = at.agree()
+    assert report(at, read(at, ana), read(at, ana)).json == {"written": 1, "known": 1}
+
+
+def test_an_id_belongs_to_its_party(at: ApiHouse) -> None:
+    """Nobody can take another party's id, or find out that it is taken."""
+    ana = at.agree()
+    assert report(at, read(at, ana)).json["written"] == 1
+    own = read(at, ana, handle=at.handle(ana, HOLDER))
+    assert report(at, own, who=at.holder).json == {"written": 1, "known": 0}
+
+
+def test_another_party_s_handle_refuses_the_batch_and_names_the_place(at: ApiHouse) -> None:
+    ana = at.agree()
+    wrong = [at.handle(ana, HOLDER), "pw_nobody"]
+    said = [problem(report(at, read(at, ana), read(at, ana, "r-2", handle=h)), 422, "body_invalid") for h in wrong]
+    assert said[0] == said[1]
+    assert said[0]["fields"] == ["disclosures.1.handle"]
+    assert at.traces() == (0, [])
+
+
+def test_a_forgotten_person_s_handle_is_unknown(at: ApiHouse) -> None:
+    ana = at.agree()
+    item = read(at, ana)
+    at.erase(ana)
+    assert problem(report(at, item), 422, "body_invalid")["fields"] == ["disclosures.0.handle"]
+    assert at.traces() == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("records", "12"),
+        ("records", -1),
+        ("records", True),
+        ("attended", "no"),
+        ("attended", 1),
+        ("action", "peek"),
+        ("at", "yesterday"),
+        ("at", "2026-03-02T09:00:00"),
+        ("at", "2026-03-02T09:05:00+00:00"),
+        ("categories", []),
+        ("categories", ["moods"]),
+        ("purpose", "nothing"),
+        ("consent", "con_none"),
+        ("id", ""),
+        ("id", None),
+        ("party", "nuage"),
+        ("who", "somebody"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_written(at: ApiHouse, field: str, value: Any) -> None:
+    ana = at.agree()
+    said = problem(report(at, read(at, ana, "r-0"), {**read(at, ana), field: value}), 422, "body_invalid")
+    assert said["fields"] == [f"disclosures.1.{field}"]
+    assert at.traces() == (0, [])
+
+
+def test_a_consent_that_does_not_name_the_party(at: ApiHouse) -> None:
+    ana = at.agree()
+    item = read(at, ana, handle=at.handle(ana, at.rival.record.party))
+    assert problem(report(at, item, who=at.rival), 422, "body_invalid")["fields"] == ["disclosures.0.consent"]
+    assert at.traces() == (0, [])
+
+
+def test_batches_have_a_limit(at: ApiHouse) -> None:
+    ana = at.agree()
+    item = read(at, ana)
+    many = [{**item, "id": f"r-{number}"} for number in range(501)]
+    problem(report(at, *many), 422, "body_invalid")
+    problem(report(at), 422, "body_invalid")
+    assert at.traces() == (0, [])
+    assert report(at, *many[:500]).json == {"written": 500, "known": 0}
+
+
+def test_bodies_callers_and_scopes(at: ApiHouse) -> None:
+    def send(data: bytes, kind: str = "application/json") -> Any:
+        return at.post(PATH, at.reader, Scope.DISCLOSURES_WRITE, data=data, content_type=kind)
+
+    problem(send(b'{"disclosures": ['), 400, "bad_request")
+    problem(send(b"{}", "text/plain"), 415, "media_type_unsupported")
+    problem(send(b'{"disclosures": ["' + b"x" * 1_100_000 + b'"]}'), 413, "body_too_large")
+    problem(at.web.post(PATH, json={"disclosures": []}), 401, "token_invalid")
+    problem(at.post(PATH, at.reader, Scope.KEYS_LEASE, {"disclosures": []}), 403, "scope_missing")
+    assert at.traces() == (0, [])
+
+
+def test_a_suspended_component_reports_nothing(at: ApiHouse) -> None:
+    ana = at.agree()
+    item, secret = read(at, ana), at.own_token(at.reader, Scope.DISCLOSURES_WRITE)
+    at.own_token = lambda *_: secret  # type: ignore[method-assign]
+    with at.house.units.writing() as unit:
+        unit.clients.suspend("reader", at.clock.now())
+        unit.commit()
+    problem(report(at, item), 401, "token_invalid")
+    assert at.traces() == (0, [])
