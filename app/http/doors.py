@@ -7,17 +7,17 @@ Every repository works inside a unit: leaving it without `commit()` means nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from flask import current_app
 
+from app.sdk.claims import AggregationConsent
 from app.settings import Secret
 from consent.policy import Policy
-from consent.ports import Clock, Ids, Journal
-from consent.vocabulary import CategoryId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
+from consent.ports import Clock, Ids, Unit
+from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
 
 PersonKind = Literal["visitor", "subject", "staff"]
 
@@ -36,6 +36,11 @@ class SessionFacts(Protocol):
     @property
     def proven_at(self) -> datetime | None:
         """When a passkey was last asserted in this session."""
+        ...
+
+    @property
+    def credential(self) -> str | None:
+        """Digest of that passkey's id."""
         ...
 
     @property
@@ -58,6 +63,7 @@ class Sessions(Protocol):
         controller: ControllerId,
         level: int,
         proven_at: datetime | None,
+        credential: str | None,
         now: datetime,
         idle: timedelta,
         longest: timedelta,
@@ -237,8 +243,75 @@ class Mail(Protocol):
     def send(self, controller: ControllerId, *, to: str, subject: str, text: str, html: str, kind: str) -> str: ...
 
 
-class DoorUnit(Protocol):
-    """One unit of work of the doors: everything in it commits together."""
+class JourneyFacts(Protocol):
+    """One consent question put to one person."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def subject(self) -> SubjectRef: ...
+    @property
+    def consent(self) -> ConsentId: ...
+    @property
+    def script(self) -> str:
+        """The journey of the policy pack whose stages it has."""
+        ...
+
+    @property
+    def progress(self) -> Mapping[str, object]: ...
+    @property
+    def onward(self) -> bool:
+        """Whether a partner waits for the person to come back."""
+        ...
+
+
+class Journeys(Protocol):
+    """Questions under way."""
+
+    def begin(
+        self,
+        journey: str,
+        *,
+        controller: ControllerId,
+        subject: SubjectRef,
+        consent: ConsentId,
+        script: str,
+        progress: Mapping[str, object],
+        onward: bool,
+        now: datetime,
+    ) -> None: ...
+    def find(self, journey: str) -> JourneyFacts | None: ...
+    def save(self, journey: str, progress: Mapping[str, object]) -> None: ...
+
+
+class PendingFacts(Protocol):
+    """A partner's request that waits for a person's answer."""
+
+    @property
+    def controller(self) -> str: ...
+    @property
+    def party(self) -> str: ...
+    @property
+    def proposal(self) -> AggregationConsent: ...
+
+
+class Authorizations(Protocol):
+    """Partners' requests by journey, each call a unit of its own. Raises `InvalidRequestUri` for one that is over."""
+
+    def pending(self, journey: str) -> PendingFacts: ...
+    def complete(self, journey: str, consent: ConsentId, subject: SubjectRef) -> str:
+        """Return where to send the person, with a code."""
+        ...
+
+    def refuse(self, journey: str) -> str:
+        """Return where to send the person, with the refusal."""
+        ...
+
+
+class DoorUnit(Unit, Protocol):
+    """One unit of work of the doors: everything in it commits together. The law's own unit is part of it."""
 
     @property
     def sessions(self) -> Sessions: ...
@@ -253,12 +326,11 @@ class DoorUnit(Protocol):
     @property
     def staff(self) -> Staff: ...
     @property
-    def journal(self) -> Journal: ...
+    def journeys(self) -> Journeys: ...
     @property
     def mail_queue(self) -> Mail: ...
     @property
     def disclosures(self) -> Disclosures: ...
-    def commit(self) -> None: ...
 
 
 class ProfileFacts(Protocol):
@@ -357,11 +429,13 @@ class Doors:
     clock: Clock
     ids: Ids
     entropy: Callable[[int], bytes]
-    unit: Callable[[], AbstractContextManager[DoorUnit]]
-    reading: Callable[[], AbstractContextManager[DoorUnit]]
+    unit: Callable[[], DoorUnit]
+    reading: Callable[[], DoorUnit]
     """A unit nobody writes in, so that looking does not queue behind the one writer of SQLite."""
     subjects: Subjects
     tokens: ClientTokens
+    authorizations: Authorizations | None = None
+    """None where no authorization server is built in: then nothing is asked on a partner's behalf."""
     limits: Limits = field(default_factory=Limits)
     locale: Locale = Locale.EN
     """The language when neither the address nor the browser says one."""

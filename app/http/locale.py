@@ -16,7 +16,7 @@ from babel import Locale as BabelLocale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from flask import Blueprint, Flask, current_app, request
-from flask_babel import Babel, format_date, format_datetime
+from flask_babel import Babel, format_date, format_datetime, to_user_timezone
 
 from app.http.doors import doors
 from consent.policy import Controller
@@ -57,8 +57,13 @@ def day(value: date | datetime) -> str:
 
 
 def moment(value: datetime) -> str:
-    """Return a date and time in words, in UTC offset of the controller's time zone."""
-    return str(format_datetime(value, "d MMMM y, HH:mm"))
+    """Return a date and time in words, in the controller's time zone."""
+    return f"{day(to_user_timezone(value))}, {clock(value)}"
+
+
+def clock(value: datetime) -> str:
+    """Return a time of day in the controller's time zone."""
+    return str(format_datetime(value, "HH:mm"))
 
 
 def country(code: str) -> str:
@@ -96,7 +101,7 @@ def install(app: Flask) -> None:
     app.url_value_preprocessor(_drop_locale)
     app.url_defaults(_keep_locale)
     app.jinja_env.globals.update(locale=current_locale, told=told, country=country, languages=other_languages)
-    app.jinja_env.filters.update(day=day, moment=moment)
+    app.jinja_env.filters.update(day=day, moment=moment, clock=clock)
 
 
 def _drop_locale(_endpoint: str | None, values: dict[str, object] | None) -> None:

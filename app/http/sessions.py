@@ -81,6 +81,7 @@ def open_session(
     controller: ControllerId,
     level: int,
     proven_at: datetime | None = None,
+    credential: str | None = None,
 ) -> str:
     """Open a session in place of the one there may be and return its digest; the answer carries the new cookie."""
     of = doors()
@@ -95,6 +96,7 @@ def open_session(
         controller=controller,
         level=level,
         proven_at=proven_at,
+        credential=credential,
         now=of.clock.now(),
         idle=limits.idle,
         longest=limits.longest,

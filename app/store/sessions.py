@@ -30,6 +30,7 @@ class StoredSession:
     controller: ControllerId
     level: int
     proven_at: datetime | None
+    credential: str | None
     seen_at: datetime
     enrolment: str | None
 
@@ -58,6 +59,7 @@ class SqlSessions:
         controller: ControllerId,
         level: int,
         proven_at: datetime | None,
+        credential: str | None,
         now: datetime,
         idle: timedelta,
         longest: timedelta,
@@ -70,6 +72,7 @@ class SqlSessions:
                 person=person,
                 level=level,
                 proven_at=proven_at,
+                credential=credential,
                 opened_at=now,
                 seen_at=now,
                 idle_at=now + idle,
@@ -238,6 +241,7 @@ def _session(row: SessionRow) -> StoredSession:
         controller=ControllerId(row.controller),
         level=row.level,
         proven_at=row.proven_at,
+        credential=row.credential,
         seen_at=row.seen_at,
         enrolment=row.enrolment,
     )

@@ -21,6 +21,7 @@ from app.store.clients import SqlClients
 from app.store.consents import SqlConsents
 from app.store.disclosures import SqlDisclosures
 from app.store.exports import SqlExports
+from app.store.journeys import SqlJourneys
 from app.store.leaves import Randomness, Seal, SqlJournal
 from app.store.mailqueue import MailQueue, SealMail
 from app.store.passkeys import SqlEnrolments, SqlPasskeys, SqlStaff
@@ -125,6 +126,10 @@ class RecordsUnit:
     @cached_property
     def enrolments(self) -> SqlEnrolments:
         return SqlEnrolments(self.session)
+
+    @cached_property
+    def journeys(self) -> SqlJourneys:
+        return SqlJourneys(self.session)
 
     @cached_property
     def staff(self) -> SqlStaff:

@@ -5,7 +5,30 @@ A page is added by writing `pages/x.py` with `page = people("x")`, its template 
 
 from __future__ import annotations
 
-from app.http.pages import home, me, privacy, processors, security, signin, staff_door
+from app.http.pages import (
+    access_log,
+    agreements,
+    home,
+    journey,
+    me,
+    privacy,
+    processors,
+    security,
+    signin,
+    staff_door,
+)
 
-PAGES = (home.page, processors.page, privacy.page, signin.page, me.page, security.page, staff_door.page)
+PAGES = (
+    home.page,
+    processors.page,
+    privacy.page,
+    privacy.signals,
+    signin.page,
+    journey.page,
+    me.page,
+    agreements.page,
+    access_log.page,
+    security.page,
+    staff_door.page,
+)
 """Every blueprint of pages that is always there; rooms with more to wire are passed to `create_app`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from app.http import passkeys, signin
+from app.http.asking import controller_of
 from app.http.chrome import speak_for
 from app.http.doors import PasskeyFacts, PersonKind, doors
 from app.http.errors import CodeWrong, LinkSpent, NotSignedIn, PasskeyRefused
@@ -13,18 +16,21 @@ from app.http.guard import anyone
 from app.http.locale import current_locale, people
 from app.http.onward import own_path
 from app.http.sessions import close_session, current, open_session, session_digest, set_cookie
+from app.http.sessions import digest as digest_of
 from consent.vocabulary import ControllerId
 
 page = people("signin")
 _LONGEST_EMAIL = 254
+_QUESTION = re.compile(r"/(?:fr|en|es|pt)/consent/(\w+)")
 
 
 @page.get("/sign-in")
 @anyone
 def ask() -> str:
     """Ask for the address."""
-    _speak_for_asked(request.args.get("at"))
-    return render_template("pages/sign-in.html", onward=own_path(request.args.get("next")))
+    onward = own_path(request.args.get("next"))
+    _speak_for_asked(request.args.get("at"), onward)
+    return render_template("pages/sign-in.html", onward=onward)
 
 
 @page.post("/sign-in")
@@ -32,15 +38,19 @@ def ask() -> str:
 def send() -> Response | tuple[str, int]:
     """Answer the same for every address (consent rule 31)."""
     email = request.form.get("email", "").strip()
-    controller, onward = _speak_for_asked(request.form.get("at")), own_path(request.form.get("next"))
+    onward = own_path(request.form.get("next"))
+    controller = _speak_for_asked(request.form.get("at"), onward)
     if "@" not in email or len(email) > _LONGEST_EMAIL:
         return render_template("pages/sign-in.html", onward=onward, error=True), 422
     signin.ask(signin.Asked(email, controller, onward))
     return redirect(url_for(".sent"), 303)
 
 
-def _speak_for_asked(asked: str | None) -> ControllerId:
+def _speak_for_asked(asked: str | None, onward: str | None) -> ControllerId:
+    """Sign in at the firm the waiting question is for, else the one asked for, else the deployment's."""
     of = doors()
+    waiting = _QUESTION.match(onward or "")
+    asked = (controller_of(waiting.group(1)) if waiting else None) or asked
     controller = ControllerId(asked) if asked and asked in of.policy.controllers else of.controller
     speak_for(controller)
     return controller
@@ -132,6 +142,7 @@ def assert_passkey() -> Response:
             controller=found.controller,
             level=passkeys.LEVEL_BY_PASSKEY,
             proven_at=of.clock.now(),
+            credential=digest_of(found.credential_id),
         )
         unit.commit()
     home = "/dpo/" if found.kind == "staff" else url_for("me.home")

@@ -26,6 +26,8 @@ class SessionRow(RecordsBase):
     person: Mapped[str] = mapped_column(String(64))
     level: Mapped[int]
     proven_at: Mapped[datetime | None] = mapped_column(Instant)
+    credential: Mapped[str | None] = mapped_column(String(64))
+    """Digest of the passkey asserted, for the evidence of what is then agreed to."""
     opened_at: Mapped[datetime] = mapped_column(Instant)
     seen_at: Mapped[datetime] = mapped_column(Instant)
     idle_at: Mapped[datetime] = mapped_column(Instant)

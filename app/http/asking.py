@@ -1,0 +1,275 @@
+"""A consent question at the door: find or begin it, show it, take an answer (consent rules 1-28).
+
+The machine is `consent.journey`, the changes are `consent.usecases`; here a partner's request becomes a proposal and
+answers are kept on the server, so that a reload or another language loses none. Leaves out the words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import request
+
+from app.http.doors import Doors, DoorUnit, JourneyFacts, PendingFacts, SessionFacts, doors
+from app.http.errors import NotHere, NotSignedIn
+from app.http.locale import current_locale
+from app.http.sessions import current
+from app.http.shown import catalogue_digest, template_digest
+from app.sdk.claims import AggregationConsent
+from consent import journey as machine
+from consent import usecases
+from consent.errors import UnfitError
+from consent.events import AccessPath, Actor, ActorKind, Channel, Evidence
+from consent.journey import Answer, Fault, Offer, Outcome, Progress
+from consent.policy import Journey, StageKind
+from consent.proposal import Proposal
+from consent.record import Consent
+from consent.vocabulary import CategoryId, ConsentId, ControllerId, PartyId, PurposeId, SubjectRef
+
+PROVEN_FOR = timedelta(minutes=10)
+"""How long a passkey assertion counts as the strong authentication of an answer (consent rule 33)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as a page needs it."""
+
+    id: str
+    record: Consent
+    script: Journey
+    offer: Offer
+    progress: Progress
+    onward: bool
+
+    @property
+    def stage(self) -> StageKind:
+        return self.progress.stage
+
+
+def controller_of(journey: str) -> ControllerId | None:
+    """Return for whom a partner's request asks, so that signing in happens in that firm's name; None if it is over."""
+    of = doors()
+    with of.reading() as unit:
+        known = unit.journeys.find(journey)
+    if known is not None:
+        return known.controller
+    pending = _pending(of, journey)
+    return ControllerId(pending.controller) if pending is not None else None
+
+
+def open_question(journey: str) -> Question:
+    """Return the question, beginning it the first time. Raises NotHere, NotSignedIn for another controller's person."""
+    of, session = doors(), _session()
+    with of.unit() as unit:
+        known = unit.journeys.find(journey)
+        if known is not None:
+            return _known(of, unit, known, session)
+    pending = _pending(of, journey)
+    if pending is None:
+        raise NotHere
+    if pending.controller != session.controller:
+        raise NotSignedIn
+    _begin(of, journey, pending, session)
+    with of.unit() as unit:
+        begun = unit.journeys.find(journey)
+        if begun is None:
+            raise NotHere
+        return _known(of, unit, begun, session)
+
+
+def _session() -> SessionFacts:
+    session = current()
+    if session is None or session.kind != "subject":
+        raise NotSignedIn
+    return session
+
+
+def _pending(of: Doors, journey: str) -> PendingFacts | None:
+    """Return the partner's request; its own errors (over, answered) pass through."""
+    return of.authorizations.pending(journey) if of.authorizations is not None else None
+
+
+def _known(of: Doors, unit: DoorUnit, known: JourneyFacts, session: SessionFacts) -> Question:
+    record = unit.consents.find(known.controller, known.consent)
+    if known.subject != session.person or record is None:
+        raise NotHere
+    script = of.policy.journeys[known.script]
+    offered = machine.offer(record, of.policy, script)
+    return Question(known.id, record, script, offered, machine.from_plain(known.progress), known.onward)
+
+
+def _begin(of: Doors, journey: str, pending: PendingFacts, session: SessionFacts) -> None:
+    """Ask what the partner asks, or take up the consent it named, and keep the first page.
+
+    A crash in between leaves a request nobody sees; it lapses, and reloading the page asks anew.
+    """
+    named = pending.proposal.consent_id
+    record = _asked(of, pending, session) if named is None else _named(of, ConsentId(named), pending, session)
+    _keep(of, journey, record, onward=True)
+
+
+def _asked(of: Doors, pending: PendingFacts, session: SessionFacts) -> Consent:
+    party, subject = PartyId(pending.party), SubjectRef(session.person)
+    return usecases.propose(
+        of.unit(),
+        of.policy,
+        proposal_of(pending.proposal, session.controller, subject, party),
+        ids=of.ids,
+        by=Actor(ActorKind.PARTY, party),
+        channel=Channel.API,
+        at=of.clock.now(),
+    )
+
+
+def _named(of: Doors, consent: ConsentId, pending: PendingFacts, session: SessionFacts) -> Consent:
+    with of.reading() as unit:
+        record = unit.consents.find(session.controller, consent)
+    if record is None or (record.terms.subject, record.terms.party) != (session.person, pending.party):
+        raise NotHere
+    return record
+
+
+def put_on_page(record: Consent) -> str:
+    """Make the page of a consent asked for without an authorization request; return the journey of its address."""
+    of = doors()
+    journey = of.ids.new("jny")
+    _keep(of, journey, record, onward=False)
+    return journey
+
+
+def _keep(of: Doors, journey: str, record: Consent, *, onward: bool) -> None:
+    script = script_for(of, record)
+    with of.unit() as unit:
+        unit.journeys.begin(
+            journey,
+            controller=record.terms.controller,
+            subject=record.terms.subject,
+            consent=record.id,
+            script=script.id,
+            progress=machine.to_plain(machine.start(machine.offer(record, of.policy, script))),
+            onward=onward,
+            now=of.clock.now(),
+        )
+        unit.commit()
+
+
+def proposal_of(asked: AggregationConsent, controller: ControllerId, subject: SubjectRef, party: PartyId) -> Proposal:
+    """Return a partner's authorization detail as a proposal. Raises UnfitError for what the law cannot hold to."""
+    if asked.accounts:
+        # a consent narrowed to accounts has to be enforced per account; nothing does so yet, so nothing pretends to
+        raise UnfitError(("accounts_not_offered",))
+    ceiling = None
+    if asked.period_until is not None:
+        start = asked.period_from or doors().clock.now().date()
+        ceiling = (asked.period_until - start).days
+    return Proposal(
+        controller=controller,
+        subject=subject,
+        purpose=PurposeId(asked.purpose or ""),
+        party=party,
+        categories=frozenset(CategoryId(name) for name in asked.categories) or None,
+        period_days=ceiling,
+        history_from=asked.history_from,
+        frequency_per_day=asked.frequency_per_day,
+        access_path=AccessPath(asked.access_path) if asked.access_path else None,
+    )
+
+
+def script_for(of: Doors, record: Consent) -> Journey:
+    """Return the first journey of the pack that can put this question, a partner's own before others."""
+    asked = [journey for journey in of.policy.journeys.values() if record.terms.purpose in journey.purposes]
+    for journey in sorted(asked, key=lambda each: each.id != "partner_request"):
+        try:
+            machine.offer(record, of.policy, journey)
+        except UnfitError:
+            continue
+        return journey
+    raise UnfitError(("journey_missing",))
+
+
+def note_shown(question: Question) -> None:
+    """Record the exact page this person is being shown (consent rule 58)."""
+    of = doors()
+    usecases.show(
+        of.unit(),
+        of.policy,
+        controller=question.record.terms.controller,
+        consent=question.record.id,
+        locale=current_locale(),
+        template_digest=template_digest(),
+        catalogue_digest=catalogue_digest(current_locale()),
+        gpc=gpc(),
+        by=_person(),
+        channel=Channel.PAGE,
+        at=of.clock.now(),
+    )
+
+
+def take(question: Question, answer: Answer) -> tuple[Fault, ...]:
+    """Take one answer; return its faults, which change nothing. What it decides and where it leads commit together."""
+    after = machine.step(question.offer, question.progress, answer)
+    if isinstance(after, tuple):
+        return after
+    of = doors()
+    with of.unit() as unit:
+        unit.journeys.save(question.id, machine.to_plain(after))
+        if after.outcome is question.progress.outcome:
+            unit.commit()
+        elif after.outcome is Outcome.REFUSED:
+            _refuse(of, unit, question)
+        else:
+            _give(of, unit, question, after)
+    return ()
+
+
+def _refuse(of: Doors, unit: DoorUnit, question: Question) -> None:
+    usecases.refuse(
+        unit,
+        controller=question.record.terms.controller,
+        consent=question.record.id,
+        by=_person(),
+        channel=Channel.PAGE,
+        at=of.clock.now(),
+    )
+
+
+def _give(of: Doors, unit: DoorUnit, question: Question, after: Progress) -> None:
+    usecases.give(
+        unit,
+        of.policy,
+        machine.agreement(question.offer, after),
+        controller=question.record.terms.controller,
+        consent=question.record.id,
+        evidence=evidence(),
+        by=_person(),
+        channel=Channel.PAGE,
+        at=of.clock.now(),
+    )
+
+
+def evidence() -> Evidence:
+    """Return how this session proves who agrees (GDPR art. 7(1))."""
+    session = _session()
+    return Evidence(
+        level=session.level,
+        step_up="passkey" if proven() else None,
+        step_up_at=session.proven_at if proven() else None,
+        credential_digest=session.credential if proven() else None,
+        gpc=gpc(),
+    )
+
+
+def proven() -> bool:
+    """Return whether a passkey was asserted in this session lately."""
+    session, now = _session(), doors().clock.now()
+    return session.proven_at is not None and now - session.proven_at <= PROVEN_FOR
+
+
+def gpc() -> bool:
+    """Return whether the browser says "do not sell or share" (consent rule 59)."""
+    return request.headers.get("Sec-GPC") == "1"
+
+
+def _person() -> Actor:
+    return Actor(ActorKind.SUBJECT, _session().person)

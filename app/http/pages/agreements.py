@@ -1,0 +1,154 @@
+"""A person's agreements: the list, one of them, and stopping it in two clicks (consent rules 41-46).
+
+Stopping needs no more than giving did: the same session, or the link in the receipt that serves for one agreement only
+(consent rule 35).
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from flask import redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from app.http import facts
+from app.http.chrome import speak_for
+from app.http.doors import doors
+from app.http.errors import NotHere
+from app.http.forms import keyed
+from app.http.guard import anyone, current_controller, current_subject, subject
+from app.http.locale import people
+from consent import usecases
+from consent.events import Actor, ActorKind, Channel
+from consent.record import FINAL, Consent, State
+from consent.vocabulary import ConsentId, ControllerId
+
+page = people("agreements")
+
+
+@page.get("/me/consents")
+@subject()
+def listed() -> str:
+    """List the agreements, newest first, filtered by status and purpose (consent rules 41, 43, 44)."""
+    of = doors()
+    now = of.clock.now()
+    every = usecases.list_for_subject(
+        of.reading(), of.policy, controller=current_controller(), subject=current_subject(), at=now
+    )
+    state, purpose = request.args.get("status", ""), request.args.get("purpose", "")
+    found = [
+        record
+        for record in every
+        if state in {"", record.state_at(now).value} and purpose in {"", record.terms.purpose}
+    ]
+    return render_template(
+        "pages/agreements.html",
+        records=found,
+        all_records=every,
+        states={record.state_at(now).value: facts.status(record, now)[0] for record in every},
+        chosen={"status": state, "purpose": purpose},
+        **_words(),
+    )
+
+
+@page.get("/me/consents/<consent>")
+@subject()
+def shown(consent: str) -> str:
+    """Show one agreement with everything that happened to it."""
+    of = doors()
+    with of.reading() as unit:
+        record, events = usecases.read(unit, controller=current_controller(), consent=ConsentId(consent), by=_me())
+        reads = [each for each in unit.disclosures.of_subject(current_subject()) if each.consent == consent]
+    return render_template("pages/agreement.html", record=record, events=events, reads=reads, **_words())
+
+
+@page.get("/me/consents/<consent>/withdraw")
+@subject()
+def stop_page(consent: str) -> str:
+    """Say what stopping means before it is done (consent rule 45)."""
+    with doors().reading() as unit:
+        record, _ = usecases.read(unit, controller=current_controller(), consent=ConsentId(consent), by=_me())
+    return _stop_page(record, url_for(".shown", consent=record.id), signed_link=False)
+
+
+@page.post("/me/consents/<consent>/withdraw")
+@subject()
+def stop(consent: str) -> Response:
+    """Stop it at once (GDPR art. 7(3), consent rule 46)."""
+    _withdraw(current_controller(), ConsentId(consent), _me(), Channel.PAGE)
+    return redirect(url_for(".shown", consent=consent), 303)
+
+
+@page.get("/stop/<controller>/<consent>/<seal>")
+@anyone
+def stop_by_link_page(controller: str, consent: str, seal: str) -> str:
+    """The same page for whoever holds the receipt's link; it names the purpose and nobody (consent rule 35)."""
+    record = _sealed(controller, consent, seal)
+    return _stop_page(record, url_for("home.shown"), signed_link=True)
+
+
+@page.post("/stop/<controller>/<consent>/<seal>")
+@anyone
+def stop_by_link(controller: str, consent: str, seal: str) -> str:
+    """Stop it by the link."""
+    record = _sealed(controller, consent, seal)
+    person = Actor(ActorKind.SUBJECT, record.terms.subject)
+    _withdraw(record.terms.controller, record.id, person, Channel.SIGNED_LINK)
+    return render_template("pages/stopped.html", record=record, **_words())
+
+
+def stop_path(controller: ControllerId, consent: ConsentId) -> str:
+    """Return the path of the link that stops this agreement without signing in, for its receipt (consent rule 57)."""
+    return url_for("agreements.stop_by_link_page", controller=controller, consent=consent, seal=_seal(consent))
+
+
+def _seal(consent: str) -> str:
+    return keyed("stop", consent)[:43]
+
+
+def _sealed(controller: str, consent: str, seal: str) -> Consent:
+    if not hmac.compare_digest(_seal(consent).encode(), seal.encode()):
+        raise NotHere
+    with doors().reading() as unit:
+        record = unit.consents.find(ControllerId(controller), ConsentId(consent))
+    if record is None:
+        raise NotHere
+    speak_for(record.terms.controller)
+    return record
+
+
+def _withdraw(controller: ControllerId, consent: ConsentId, by: Actor, channel: Channel) -> None:
+    of = doors()
+    usecases.withdraw(
+        of.unit(),
+        controller=controller,
+        consent=consent,
+        by=by,
+        channel=channel,
+        at=of.clock.now(),
+        delete_data=request.form.get("delete") == "yes",
+    )
+
+
+def _stop_page(record: Consent, keep: str, *, signed_link: bool) -> str:
+    of = doors()
+    ended = record.state_at(of.clock.now()) in FINAL
+    covered = record.categories or record.terms.needed | record.terms.optional
+    return render_template(
+        "pages/withdraw.html",
+        record=record,
+        keep=keep,
+        ended=ended,
+        kept=facts.kept(of.policy, record.terms.purpose, covered),
+        signed_link=signed_link,
+        **_words(),
+    )
+
+
+def _me() -> Actor:
+    return Actor(ActorKind.SUBJECT, current_subject())
+
+
+def _words() -> dict[str, object]:
+    of = doors()
+    return {"facts": facts, "policy": of.policy, "now": of.clock.now(), "State": State, "final": FINAL}
