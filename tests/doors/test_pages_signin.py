@@ -1,0 +1,371 @@
+"""Signing in by e-mail and by passkey (consent rules 29-33; dsar rules 27, 30), tried as a mailbox thief would."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app.http import signin
+from app.http.doors import Limits
+from app.http.onward import own_path
+from app.http.passkeys import CODE_LETTERS
+from tests.doors.pages_house import (
+    MAILBOX,
+    ORIGIN,
+    Town,
+    Visitor,
+    code_in,
+    enrol_passkey,
+    link_in,
+    options_in,
+    token_in,
+    use_passkey,
+)
+from tests.journeys.software_passkey import SoftwarePasskey
+
+
+def test_looking_at_the_link_changes_nothing_pressing_once_opens(town: Town, visitor: Visitor) -> None:
+    """Consent rule 29: two GETs, then the POST works once."""
+    town.enrol()
+    visitor.post("/sign-in", email=MAILBOX)
+    link = link_in(town.letters[-1])
+    for _ in range(2):
+        assert visitor.get(link).status_code == 200
+        assert visitor.get("/me").status_code == 303
+    page = visitor.get(link).get_data(as_text=True)
+    pressed = visitor.client.post(link, data={"form_token": token_in(page)})
+    assert pressed.location == "/en/me"
+    assert visitor.get("/me").status_code == 200
+    again = Visitor(visitor.client.application)
+    again.get("/sign-in")
+    token = token_in(again.get("/sign-in").get_data(as_text=True))
+    assert again.client.post(link, data={"form_token": token}).status_code == 410
+    assert again.get(link).status_code == 410
+
+
+def test_the_link_is_strong_and_rests_only_as_a_digest(town: Town, visitor: Visitor) -> None:
+    """Consent rule 30: at least 128 bits, stored hashed; neither link nor code is anywhere in the file."""
+    town.enrol()
+    visitor.post("/sign-in", email=MAILBOX)
+    letter = town.letters[-1]
+    secret = link_in(letter).rsplit("/", 1)[1]
+    assert len(secret) == 43, "256 bits in base64url"
+    with town.unit() as unit:
+        rows = unit.session.execute(text("SELECT * FROM sign_ins")).all()
+    code = code_in(letter).replace(" ", "")
+    assert len(rows) == 1
+    assert secret not in str(rows)
+    assert code not in str(rows)
+    assert MAILBOX not in str(rows)
+
+
+def test_the_mail_names_nobody_and_says_until_when(town: Town, visitor: Visitor) -> None:
+    town.enrol()
+    visitor.post("/sign-in", email=f"  {MAILBOX.upper()} ")
+    (letter,) = town.letters
+    assert letter.to == MAILBOX, "to the address on file, not the one typed (dsar rule 27)"
+    assert "Ana" not in letter.text + letter.html + letter.subject
+    assert MAILBOX not in letter.text + letter.html
+    assert re.search(r"until \w+ \d+, \d{4}, \d\d:\d\d", letter.text)
+    assert "<img" not in letter.html
+    assert "http-equiv" not in letter.html
+    assert link_in(letter) in letter.html
+
+
+@pytest.mark.parametrize(
+    ("locale", "subject"),
+    [
+        ("fr", "Votre lien de connexion à Ormelune"),
+        ("en", "Your sign-in link for Ormelune"),
+        ("es", "Su enlace de acceso a Ormelune"),
+        ("pt", "A sua ligação de acesso a Ormelune"),
+    ],
+)
+def test_the_mail_speaks_the_language_of_the_page(town: Town, locale: str, subject: str) -> None:
+    town.enrol()
+    Visitor(town.app(), locale).post("/sign-in", email=MAILBOX)
+    assert town.letters[-1].subject == subject
+    assert f"/{locale}/sign-in/link/" in town.letters[-1].text
+
+
+def test_a_link_ends_after_fifteen_minutes(town: Town, visitor: Visitor) -> None:
+    """Consent rule 30."""
+    town.enrol()
+    visitor.post("/sign-in", email=MAILBOX)
+    town.clock.forward(minutes=15)
+    assert visitor.get(link_in(town.letters[-1])).status_code == 410
+
+
+def test_a_new_link_cancels_the_old(town: Town, visitor: Visitor) -> None:
+    """Consent rule 30."""
+    town.enrol()
+    visitor.post("/sign-in", email=MAILBOX)
+    visitor.post("/sign-in", email=MAILBOX)
+    old, new = (link_in(letter) for letter in town.letters)
+    assert visitor.get(old).status_code == 410
+    assert visitor.post(new).status_code == 303
+
+
+def test_the_code_opens_in_the_browser_that_asked_and_only_there(town: Town, visitor: Visitor) -> None:
+    """Consent rule 30: a code that can be pasted, with or without its blank."""
+    town.enrol()
+    visitor.post("/sign-in", email=MAILBOX)
+    code = code_in(town.letters[-1])
+    thief = Visitor(visitor.client.application)
+    assert thief.post("/sign-in/code", page="/sign-in/sent", code=code).status_code == 422
+    assert visitor.post("/sign-in/code", page="/sign-in/sent", code=code).location == "/en/me"
+    assert visitor.get("/me").status_code == 200
+
+
+def test_a_code_dies_after_five_guesses(town: Town, visitor: Visitor) -> None:
+    """dsar rule 30, brute force: the sixth try fails even with the right code."""
+    town.enrol()
+    visitor.post("/sign-in", email=MAILBOX)
+    right = code_in(town.letters[-1]).replace(" ", "")
+    for guess in range(5):
+        wrong = f"{(int(right) + 1 + guess) % 10**8:08}"
+        assert visitor.post("/sign-in/code", page="/sign-in/sent", code=wrong).status_code == 422
+    assert visitor.post("/sign-in/code", page="/sign-in/sent", code=right).status_code == 422
+    assert visitor.get("/me").status_code == 303
+
+
+def test_known_and_unknown_addresses_look_the_same(town: Town, visitor: Visitor) -> None:
+    """Consent rule 31: byte-equal bodies, equal status and headers but for the random ticket."""
+    town.enrol()
+    token = token_in(visitor.get("/sign-in").get_data(as_text=True))
+    answers = []
+    for email in (MAILBOX, "nobody@example.org"):
+        first = visitor.client.post("/en/sign-in", data={"form_token": token, "email": email})
+        then = visitor.get("/sign-in/sent")
+        headers = {name: value for name, value in first.headers.items() if name != "Set-Cookie"}
+        names = [cookie.split("=")[0] for cookie in first.headers.getlist("Set-Cookie")]
+        lengths = [len(cookie) for cookie in first.headers.getlist("Set-Cookie")]
+        answers.append((first.status_code, first.data, headers, names, lengths, then.data))
+    assert answers[0] == answers[1]
+    assert len(town.letters) == 1
+
+
+def test_a_strangers_code_is_wrong_in_the_same_words(town: Town, visitor: Visitor) -> None:
+    town.enrol()
+    pages = []
+    for email in (MAILBOX, "nobody@example.org"):
+        visitor.post("/sign-in", email=email)
+        answer = visitor.post("/sign-in/code", page="/sign-in/sent", code="00000000")
+        pages.append((answer.status_code, answer.data))
+    assert pages[0] == pages[1]
+
+
+def test_tries_are_counted_per_address_and_per_ip_known_or_not(tmp_path: Path) -> None:
+    """Consent rule 31: 429 with Retry-After; the counter outlives the process, and the window ends it."""
+    town = Town(tmp_path / "house", limits=Limits(per_address=2, per_ip=5))
+    town.enrol()
+    for email in (MAILBOX, "nobody@example.org"):
+        visitor = Visitor(town.app())
+        assert [visitor.post("/sign-in", email=email).status_code for _ in range(3)] == [303, 303, 429]
+    over = visitor.post("/sign-in", email="third@example.org")
+    assert over.status_code == 429, "the IP's own limit"
+    assert over.headers["Retry-After"] == "900"
+    assert len(town.letters) == 2
+    town.clock.forward(minutes=16)
+    assert visitor.post("/sign-in", email=MAILBOX).status_code == 303
+    with town.unit() as unit:
+        kept = str(unit.session.execute(text("SELECT * FROM door_counters")).all())
+    assert "example" not in kept
+    assert "127.0.0.1" not in kept
+    town.house.close()
+
+
+@pytest.mark.parametrize("email", ["", "no at sign", "x" * 250 + "@example.org"])
+def test_what_is_no_address_is_said_on_the_page(town: Town, visitor: Visitor, email: str) -> None:
+    answer = visitor.post("/sign-in", email=email)
+    assert answer.status_code == 422
+    assert "Check the address" in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/en/me", "/en/me"),
+        ("/fr/consent/jny_x?a=1", "/fr/consent/jny_x?a=1"),
+        ("/dpo/cases", "/dpo/cases"),
+        ("https://evil.example/en/", None),
+        ("//evil.example", None),
+        ("/en//evil.example", None),
+        ("/en/../../x", None),
+        ("/en/me\r\nSet-Cookie: a=b", None),
+        ("/api/v1/consents", None),
+        ("/en\\evil", None),
+        ("/en/" + "a" * 600, None),
+        (None, None),
+    ],
+)
+def test_nobody_is_sent_elsewhere(path: str | None, kept: str | None) -> None:
+    """CWE-601."""
+    assert own_path(path) == kept
+
+
+def test_signing_in_changes_the_cookie_and_out_ends_it(town: Town, visitor: Visitor) -> None:
+    town.enrol()
+    planted = "x" * 43
+    visitor.client.set_cookie("regard_session", planted)
+    visitor.sign_in(town)
+    cookie = visitor.client.get_cookie("regard_session")
+    assert cookie is not None
+    assert cookie.value != planted
+    visitor.post("/sign-out", page="/me")
+    visitor.client.set_cookie("regard_session", cookie.value)
+    assert visitor.get("/me").status_code == 303
+
+
+def test_a_session_rests_as_a_digest_and_idles_out(town: Town, visitor: Visitor) -> None:
+    town.enrol()
+    visitor.sign_in(town)
+    cookie = visitor.client.get_cookie("regard_session")
+    assert cookie is not None
+    with town.unit() as unit:
+        assert cookie.value not in str(unit.session.execute(text("SELECT * FROM sessions")).all())
+    for _ in range(5):
+        town.clock.forward(minutes=20)
+        assert visitor.get("/me").status_code == 200, "used, it goes on"
+    town.clock.forward(minutes=31)
+    assert visitor.get("/me").status_code == 303
+
+
+# passkeys
+
+
+def test_a_mailbox_thief_gets_no_passkey(town: Town, visitor: Visitor) -> None:
+    """consent.md section 6: the first passkey needs the printed code; guessing it is counted."""
+    subject = town.enrol()
+    other = town.enrol("bea@example.org", "Bea")
+    code_of_another = town.printed_code("subject", other)
+    visitor.sign_in(town)
+    assert visitor.get("/me/security/add").status_code == 303, "without a code: to step up, which needs a passkey"
+    assert visitor.post("/me/security/code", page="/me/security", code=code_of_another).status_code == 422
+    code = town.printed_code("subject", subject)
+    for letter in CODE_LETTERS[:9]:
+        wrong = letter * 20 if letter * 20 != code.replace("-", "") else "A" * 20
+        assert visitor.post("/me/security/code", page="/me/security", code=wrong).status_code == 422
+    assert visitor.post("/me/security/code", page="/me/security", code=code).status_code == 429
+
+
+def test_a_first_passkey_and_the_notice_of_it(town: Town, visitor: Visitor) -> None:
+    subject = town.enrol()
+    visitor.sign_in(town)
+    code = town.printed_code("subject", subject)
+    enrol_passkey(visitor, code.lower().replace("-", " "))
+    assert town.letters[-1].kind == "passkey-added"
+    assert town.letters[-1].to == MAILBOX
+    with town.unit() as unit:
+        kinds = unit.session.execute(text("SELECT * FROM ledger_entries")).mappings().all()
+    assert len(kinds) >= 1, "adding a passkey is in the ledger"
+    assert "Passkey 1" in visitor.get("/me/security").get_data(as_text=True)
+    again = Visitor(visitor.client.application)
+    again.sign_in(town)
+    spent = again.post("/me/security/code", page="/me/security", code=code)
+    assert spent.status_code == 422, "a printed code serves once"
+
+
+def test_a_second_passkey_needs_the_first(town: Town, visitor: Visitor) -> None:
+    """Consent rule 33: adding a passkey needs a passkey."""
+    subject = town.enrol()
+    visitor.sign_in(town)
+    first = enrol_passkey(visitor, town.printed_code("subject", subject))
+    assert use_passkey(visitor, first).status_code == 303
+    page = visitor.get("/me/security/add").get_data(as_text=True)
+    second = SoftwarePasskey(ORIGIN)
+    created = json.dumps(second.create(options_in(page)))
+    visitor.client.post("/en/me/security/add", data={"form_token": token_in(page), "credential": created})
+    assert "Passkey 2" in visitor.get("/me/security").get_data(as_text=True)
+    credential = re.findall(r'name="passkey" value="([^"]+)"', visitor.get("/me/security").get_data(as_text=True))[0]
+    assert visitor.post("/me/security/remove", page="/me/security", passkey=credential).status_code == 303
+    assert town.letters[-1].kind == "passkey-removed"
+    assert "Passkey 2" not in visitor.get("/me/security").get_data(as_text=True)
+
+
+def test_signing_in_with_the_passkey_alone(town: Town, visitor: Visitor) -> None:
+    subject = town.enrol()
+    visitor.sign_in(town)
+    passkey = enrol_passkey(visitor, town.printed_code("subject", subject))
+    fresh = Visitor(visitor.client.application)
+    assert use_passkey(fresh, passkey, "/sign-in/passkey").location == "/en/me"
+    assert "Hello, Ana Exemplo" in fresh.get("/me").get_data(as_text=True)
+    assert "Ana" not in visitor.get("/me").get_data(as_text=True), "at level 1 the name stays away"
+
+
+def test_a_passkey_of_somebody_else_does_not_raise_this_session(town: Town) -> None:
+    app = town.app()
+    ana, bea = Visitor(app), Visitor(app)
+    subjects = town.enrol(), town.enrol("bea@example.org", "Bea")
+    ana.sign_in(town)
+    bea.sign_in(town, "bea@example.org")
+    enrol_passkey(ana, town.printed_code("subject", subjects[0]))
+    hers = enrol_passkey(bea, town.printed_code("subject", subjects[1]))
+    assert use_passkey(ana, hers).status_code == 403
+    assert "Confirm with my passkey" in ana.get("/me").get_data(as_text=True)
+
+
+def test_an_assertion_is_worth_nothing_twice(town: Town, visitor: Visitor) -> None:
+    """The challenge is taken out before anything is verified."""
+    subject = town.enrol()
+    visitor.sign_in(town)
+    passkey = enrol_passkey(visitor, town.printed_code("subject", subject))
+    page = visitor.get("/me/step-up").get_data(as_text=True)
+    answer = json.dumps(passkey.get(options_in(page)))
+    wrong = {**json.loads(answer), "id": "AAAA", "rawId": "AAAA"}
+    form = {"form_token": token_in(page)}
+    assert visitor.client.post("/en/sign-in/passkey", data={**form, "credential": json.dumps(wrong)}).status_code == 403
+    assert visitor.client.post("/en/sign-in/passkey", data={**form, "credential": answer}).status_code == 403
+    assert use_passkey(visitor, passkey).status_code == 303
+
+
+@pytest.mark.parametrize("answer", ["", "{}", "[]", "null", "{" * 10, '{"id": 5}', "x" * 20_000])
+def test_nonsense_is_refused(town: Town, visitor: Visitor, answer: str) -> None:
+    page = visitor.get("/sign-in/passkey").get_data(as_text=True)
+    sent = visitor.client.post("/en/sign-in/passkey", data={"form_token": token_in(page), "credential": answer})
+    assert sent.status_code == 403
+    assert "The passkey was not accepted" in sent.get_data(as_text=True)
+
+
+def test_another_origin_is_refused(town: Town, visitor: Visitor) -> None:
+    """Phishing: a ceremony answered for another site."""
+    subject = town.enrol()
+    visitor.sign_in(town)
+    passkey = enrol_passkey(visitor, town.printed_code("subject", subject))
+    passkey.origin = "https://regard.evil.example"
+    assert use_passkey(visitor, passkey).status_code == 403
+
+
+def test_a_copied_passkey_is_noticed(town: Town, visitor: Visitor) -> None:
+    """WebAuthn section 6.1.1: a counter that falls back means two copies of one key."""
+    subject = town.enrol()
+    visitor.sign_in(town)
+    passkey = enrol_passkey(visitor, town.printed_code("subject", subject))
+    assert use_passkey(visitor, passkey).status_code == 303
+    passkey._uses -= 1
+    assert use_passkey(visitor, passkey).status_code == 403
+
+
+def test_after_a_recovery_a_passkey_cools(town: Town, visitor: Visitor) -> None:
+    """consent.md section 6: a cooling period, after notice to the known channel."""
+    subject = town.enrol()
+    visitor.sign_in(town)
+    passkey = enrol_passkey(visitor, town.printed_code("subject", subject, timedelta(hours=72)))
+    assert "passkey-added" in {letter.kind for letter in town.letters}
+    early = use_passkey(visitor, passkey)
+    assert early.status_code == 403
+    assert "too new" in early.get_data(as_text=True)
+    town.clock.forward(hours=72)
+    visitor.sign_in(town)
+    assert use_passkey(visitor, passkey).status_code == 303
+
+
+def test_the_secret_codes_are_derived_not_stored() -> None:
+    assert signin.CODE_DIGITS == 8
+    assert len(set(CODE_LETTERS)) == 30
+    assert not set("ILOU01") & set(CODE_LETTERS), "no letter is taken for another"
