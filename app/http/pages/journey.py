@@ -116,6 +116,8 @@ _BUTTONS: dict[str, Callable[[Question, Form], Answer]] = {
 
 def _needs_passkey(question: Question, given: Answer) -> bool:
     """Whether this answer waits for strong authentication that has not been given lately (consent rule 33)."""
+    if question.progress.outcome is not None or question.stage not in {StageKind.CHECK, StageKind.STEP_UP}:
+        return False
     if isinstance(given, SteppedUp):
         return not asking.proven()
     purpose = doors().policy.purposes[question.record.terms.purpose]
