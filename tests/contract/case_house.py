@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from app.outbound.package import Copies, Uploads, Whose, Words, assemble, gather, upload_scope
+from app.outbound.package import Copies, Words, assemble
+from app.outbound.uploads import Uploads, Whose, gather, upload_scope
 from app.profiles import Profile
 from app.settings import read_settings
 from app.vault.errors import Erased, UnknownKey

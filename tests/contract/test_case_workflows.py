@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app.outbound.package import Copies, Whose
+from app.outbound.package import Copies
+from app.outbound.uploads import Whose
 from app.store.sealedfiles import UnknownFile
 from app.vault.errors import Erased
 from app.wiring import House
