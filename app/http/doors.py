@@ -16,8 +16,10 @@ from flask import current_app
 from app.sdk.claims import AggregationConsent
 from app.settings import Secret
 from consent.policy import Policy
-from consent.ports import Clock, Ids, Unit
+from consent.ports import Clock, Ids, Json, Unit
 from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
+from dsar.ports import Desk
+from dsar.vocabulary import LineId
 
 PersonKind = Literal["visitor", "subject", "staff"]
 
@@ -382,6 +384,17 @@ class Disclosures(Protocol):
     def of_subject(self, subject: SubjectRef) -> Sequence[DisclosureFacts]: ...
 
 
+class Copies(Protocol):
+    """Finished copies of access and portability lines, sealed at rest under the subject's keys."""
+
+    def read(self, controller: ControllerId, subject: SubjectRef, line: LineId) -> bytes:
+        """Return the archive. Raises `NotHere` without one, `Erased` once the keys are destroyed (dsar rule 53).
+
+        Whether it may be shown (expiry, revocation) is the caller's.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ClientActor:
     """An OAuth client behind a valid token."""
@@ -434,6 +447,11 @@ class Doors:
     """A unit nobody writes in, so that looking does not queue behind the one writer of SQLite."""
     subjects: Subjects
     tokens: ClientTokens
+    desk: Callable[[DoorUnit], Desk]
+    """The desk of cases over a unit of these doors: what `dsar.usecases` take; commits with the unit."""
+    copies: Copies
+    certificates: Callable[[str], Sequence[Mapping[str, Json]]]
+    """Erasure id -> its signed certificates, one a subject; none before the erasure is certified."""
     authorizations: Authorizations | None = None
     """None where no authorization server is built in: then nothing is asked on a partner's behalf."""
     limits: Limits = field(default_factory=Limits)

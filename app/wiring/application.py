@@ -25,6 +25,7 @@ from app.wiring.api import api_services
 from app.wiring.faces import OAuthFace, oauth_unit
 from app.wiring.house import House
 from app.wiring.mail import mailer
+from app.wiring.rooms import DoorCopies, certificates_of, door_desk
 from consent import usecases
 from consent.decision import Deny, Permit, Question, local_day
 from consent.parties import Active
@@ -74,6 +75,9 @@ def page_doors(house: House, services: OAuthServices) -> Doors:
         reading=units.reading,
         subjects=house.profiles,
         tokens=PresentedTokens(services),
+        desk=door_desk(house),
+        copies=DoorCopies(house),
+        certificates=certificates_of(house),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from app.store.passkeys import StoredStaff
 from app.store.rows.base import KeysBase, RecordsBase
 from app.store.unit import RecordsUnit
 from app.wiring import House, build
+from app.wiring.rooms import DoorCopies, certificates_of, door_desk
 from consent.vocabulary import ControllerId, Locale, SubjectRef
 from tests.journeys.software_passkey import SoftwarePasskey
 
@@ -116,6 +117,9 @@ class Town:
             reading=self.unit,
             subjects=self.house.profiles,
             tokens=NoTokens(),
+            desk=lambda unit: replace(door_desk(self.house)(unit), clock=self.clock),
+            copies=DoorCopies(self.house),
+            certificates=certificates_of(self.house),
             limits=limits or Limits(),
             **more,
         )

@@ -1,0 +1,55 @@
+"""What the rooms of requests take from the house: the desk over a door's unit, copies, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from app.http.doors import DoorUnit
+from app.http.errors import NotHere
+from app.outbound.package import Copies
+from app.outbound.uploads import Whose
+from app.store.sealedfiles import UnknownFile
+from app.store.unit import RecordsUnit
+from app.vault.errors import ErasureUnknown
+from app.vault.ports import Json
+from app.wiring.house import House
+from consent.vocabulary import ControllerId, SubjectRef
+from dsar.ports import Desk
+from dsar.vocabulary import LineId
+
+
+def door_desk(house: House) -> Callable[[DoorUnit], Desk]:
+    """Return what lays the desk of cases over a unit of the doors. Raises TypeError for a unit of another house."""
+
+    def desk(unit: DoorUnit) -> Desk:
+        if not isinstance(unit, RecordsUnit):
+            raise TypeError("the pages were handed a unit of another house")
+        return house.casework.desk(unit)
+
+    return desk
+
+
+class DoorCopies:
+    """Finished copies as the doors read them (`app.http.doors.Copies`)."""
+
+    def __init__(self, house: House) -> None:
+        self._copies = Copies(house.vault, house.casework.files)
+
+    def read(self, controller: ControllerId, subject: SubjectRef, line: LineId) -> bytes:
+        """Return the archive. Raises NotHere without one, Erased once the keys are destroyed (dsar rule 53)."""
+        try:
+            return self._copies.read(Whose(controller, subject), line)
+        except UnknownFile as missing:
+            raise NotHere from missing
+
+
+def certificates_of(house: House) -> Callable[[str], Sequence[Mapping[str, Json]]]:
+    """Return what reads the signed certificates of an erasure; none for one nobody asked for."""
+
+    def certificates(erasure: str) -> Sequence[Mapping[str, Json]]:
+        try:
+            return house.vault.erasures.certificates(erasure)
+        except ErasureUnknown:
+            return ()
+
+    return certificates
