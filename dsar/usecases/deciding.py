@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from consent.vocabulary import CategoryId
@@ -143,8 +144,7 @@ def _check_pack(desk: Desk, line: Line, decision: Decision) -> None:
 def _check_people(line: Line, decision: Decision) -> None:
     if RIGHTS[line.right].human_only and not decision.by.human:
         raise errors.HumanNeeded(line.right.value)  # dsar rule 46
-    two = decision.outcome in (Outcome.REFUSED, Outcome.UNPROVEN) or TWO_PEOPLE.intersection(decision.grounds)
-    if two and not _two_people(decision.by, decision.approved_by):
+    if asks_two(decision.outcome, decision.grounds) and not _two_people(decision.by, decision.approved_by):
         raise errors.SecondPersonNeeded("two different people have to agree")  # dsar rules 57, 59
 
 
@@ -158,8 +158,29 @@ def submit(desk: Desk, case_id: CaseId, by: Actor = SYSTEM) -> None:
 
 
 def approve(desk: Desk, case_id: CaseId, by: Actor) -> None:
-    """Let the decisions be carried out and sent."""
-    write(desk, desk.cases.get(case_id), e.Approved(at=desk.clock.now(), by=by.handle))
+    """Let the decisions be carried out and sent.
+
+    Raises MoveRefused, HumanNeeded for a machine, SecondPersonNeeded for whoever took one of the decisions that two
+    people have to agree on (dsar rules 57, 59).
+    """
+    if not by.human:
+        raise errors.HumanNeeded("an approval")
+    case = desk.cases.get(case_id)
+    if case.state is State.APPROVAL and by.handle in _deciders_of_two(desk, case_id):
+        raise errors.SecondPersonNeeded("whoever decided this may not approve it")
+    write(desk, case, e.Approved(at=desk.clock.now(), by=by.handle))
+
+
+def _deciders_of_two(desk: Desk, case_id: CaseId) -> frozenset[str]:
+    """Return who took the standing decisions that need two people; of several on one line the last stands."""
+    told = (one.event for one in desk.cases.history(case_id))
+    last = {event.line: event for event in told if isinstance(event, e.LineDecided)}
+    return frozenset(event.by for event in last.values() if asks_two(event.outcome, event.grounds))
+
+
+def asks_two(outcome: Outcome, grounds: Iterable[Ground]) -> bool:
+    """Say whether the law wants two people behind this decision (dsar rules 57, 59)."""
+    return outcome in (Outcome.REFUSED, Outcome.UNPROVEN) or bool(TWO_PEOPLE.intersection(grounds))
 
 
 def send_back(desk: Desk, case_id: CaseId, by: Actor) -> None:

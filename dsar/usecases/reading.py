@@ -10,10 +10,15 @@ from dsar.vocabulary import CaseId
 
 
 def queue(
-    desk: Desk, controllers: Collection[ControllerId], *, limit: int = 100, after: CaseId | None = None
+    desk: Desk,
+    controllers: Collection[ControllerId],
+    *,
+    limit: int = 100,
+    after: CaseId | None = None,
+    ended: bool = False,
 ) -> Sequence[CaseSummary]:
-    """Return the open cases of these controllers by strict due date (dsar rule 21)."""
-    return desk.cases.queue(controllers, limit=limit, after=after)
+    """Return the open cases (or the ended ones) of these controllers by strict due date (dsar rule 21)."""
+    return desk.cases.queue(controllers, limit=limit, after=after, ended=ended)
 
 
 def timeline(desk: Desk, case: CaseId) -> Sequence[Recorded]:
