@@ -10,8 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,50 +17,17 @@ import click
 
 from app import policyfiles
 from app.cli.demo import run as run_demo
+from app.cli.opening import FAULTY, opened, report, settings
 from app.ledger.bundle import About, Selection
 from app.sdk import verify as offline
-from app.settings import Secret, Settings, SettingsFaultsError, read_settings
-from app.vault.process import harden_process
-from app.wiring import House, build, migrate
+from app.settings import Secret, Settings
+from app.wiring import migrate
 from consent.adoption import adopt
-
-FAULTY, MISUSED = 1, 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
     """Regard: the consent and data-subject-rights authority of an open-finance platform."""
-
-
-def settings() -> Settings:
-    """Return the settings, or leave with every fault on standard error."""
-    try:
-        return read_settings(os.environ)
-    except SettingsFaultsError as faulty:
-        for fault in faulty.faults:
-            click.echo(fault, err=True)
-        sys.exit(MISUSED)
-
-
-@contextmanager
-def opened() -> Iterator[House]:
-    """The house of the settings, closed afterwards; a faulty policy pack is reported whole."""
-    harden_process()
-    try:
-        house = build(settings())
-    except policyfiles.PolicyFaults as faulty:
-        _report(faulty)
-        sys.exit(FAULTY)
-    try:
-        yield house
-    finally:
-        house.close()
-
-
-def _report(faulty: policyfiles.PolicyFaults) -> None:
-    for problem in faulty.problems:
-        click.echo(f"{problem.file}: {problem.key}: {problem.sentence}", err=True)
-    click.echo(f"{len(faulty.problems)} problems; nothing was adopted", err=True)
 
 
 @main.group()
@@ -109,7 +74,7 @@ def policy_check() -> None:
     try:
         pack = policyfiles.load(settings().policies_dir)
     except policyfiles.PolicyFaults as faulty:
-        _report(faulty)
+        report(faulty)
         sys.exit(FAULTY)
     counted = f"{len(pack.categories)} categories, {len(pack.purposes)} purposes, {len(pack.parties)} parties"
     click.echo(f"pack {pack.version} is sound: {counted}\ndigest {pack.digest}")
