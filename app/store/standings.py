@@ -7,13 +7,18 @@ Until then a subject's standing is their controller and whether they were erased
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.store.clients import SqlClients
 from app.store.rows.subjects import SubjectRow
 from consent.decision import Component, Keep, Standing
 from consent.vocabulary import ComponentId, ControllerId, PartyId, PurposeId, SubjectRef
+
+BESIDE: Final[tuple[InstrumentedAttribute[str], ...]] = ()
+"""The subject column of every further table a standing is read from (restrictions, objections, ...): the fast lane
+leaves a subject with a row in one of them to the full door. A test holds this list against what `standing` reads."""
 
 
 class SqlStandings:
