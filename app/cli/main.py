@@ -17,6 +17,7 @@ import click
 
 from app import policyfiles
 from app.cli.demo import run as run_demo
+from app.cli.keys import keys
 from app.cli.opening import FAULTY, opened, report, settings
 from app.ledger.bundle import About, Selection
 from app.sdk import verify as offline
@@ -28,6 +29,9 @@ from consent.adoption import adopt
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
     """Regard: the consent and data-subject-rights authority of an open-finance platform."""
+
+
+main.add_command(keys)
 
 
 @main.group()

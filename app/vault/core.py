@@ -268,6 +268,20 @@ class Vault:
         with self._cipher(path) as cipher:
             return cipher.place(handle or scope.subject, scope.category).open(record, record_id)
 
+    def trial(self, record: bytes, *, handle: str, category: str, record_id: str) -> None:
+        """See whether a sealed record still opens, by the key it names; what it says is shown to nobody.
+
+        For drills: nothing is asked about who may read. Raises what opening raises when it does not.
+        """
+        key_id = key_id_of(record)
+        with self._store.reading() as tx:
+            path = tx.path_of_key(key_id)
+            destroyed = tx.destroyed(key_id)
+        if path is None or path.key.doomed_by is not None:
+            raise Erased(destroyed.at) if destroyed is not None else UnknownKey
+        with self._cipher(path) as cipher:
+            cipher.place(handle, category).open(record, record_id)
+
     @contextmanager
     def _cipher(self, path: KeyPath) -> Iterator[Cipher]:
         key = self._open_path(path)

@@ -1,0 +1,81 @@
+"""`regard keys`: a copy of the key store taken before an erasure opens nothing of the erased (vault.md section 5)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from app.cli.main import main
+from app.profiles import Profile
+from app.settings import read_settings
+from app.vault.keys import Scope, Target
+from app.vault.ports import ErasureState
+from app.wiring import House, build, migrate
+from consent.vocabulary import Locale, SubjectRef
+
+ROOT = Path(__file__).resolve().parents[2]
+CATEGORY = "accounts.balances"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    said = {"REGARD_DATA_DIR": str(tmp_path / "var"), "REGARD_POLICIES_DIR": str(ROOT / "policies")}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    migrate(read_settings(said))
+    return said
+
+
+def _sealed(house: House, ref: SubjectRef) -> str:
+    scope = Scope(house.controller, ref, "collecte", CATEGORY)
+    sealed = house.vault.seal(scope, "r1", b"4,210.00 EUR", handle=f"pw_{ref}")
+    line = {"handle": f"pw_{ref}", "category": CATEGORY, "record_id": "r1"}
+    return json.dumps({**line, "sealed": base64.b64encode(sealed).decode()})
+
+
+def _erase(house: House, ref: SubjectRef) -> None:
+    state = house.vault.shred("era_1", [Target(house.controller, ref)])
+    while state is not ErasureState.CERTIFIED:
+        state = house.vault.erasures.advance("era_1")
+
+
+def _tried(*words: str) -> tuple[int, Any]:
+    done = CliRunner().invoke(main, ["keys", "try", *words])
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_a_restored_copy_opens_the_survivor_alone(environment: dict[str, str], tmp_path: Path) -> None:
+    records, one, copy = tmp_path / "records.ndjson", tmp_path / "one.ndjson", tmp_path / "copy.sqlite"
+    house = build(read_settings(environment))
+    ana, ben = (
+        house.profiles.enrol(house.controller, Profile(name, f"{name}@example.org"), Locale.EN)
+        for name in ("ana", "ben")
+    )
+    lines = [_sealed(house, ana), _sealed(house, ben)]
+    records.write_text("\n".join(lines) + "\n")
+    one.write_text(lines[1] + "\n")
+    assert CliRunner().invoke(main, ["keys", "backup", str(copy)]).exit_code == 0
+    assert _tried(str(records)) == (0, {"opens": 2})
+    assert _tried(str(records), "--store", str(copy)) == (0, {"opens": 2})
+    _erase(house, ana)
+    house.close()
+    assert _tried(str(records)) == (1, {"erased": 1, "opens": 1})
+    assert _tried(str(one)) == (0, {"opens": 1}), "the survivor opens from the live store"
+    code, found = _tried(str(records), "--store", str(copy))
+    assert code == 1
+    assert found.get("opens", 0) == 0, "a whole partition's copies are dead: its root is destroyed in the provider"
+
+
+def test_what_is_no_record_is_said_and_nothing_is_shown(environment: dict[str, str], tmp_path: Path) -> None:
+    records = tmp_path / "records.ndjson"
+    records.write_text(
+        '{"handle": "pw_1"}\nnot json\n'
+        + json.dumps({"handle": "a", "category": "b", "record_id": "c", "sealed": "AAAA"})
+        + "\n"
+    )
+    assert _tried(str(records)) == (1, {"not_a_record": 2, "not_sealed": 1})
