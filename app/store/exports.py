@@ -1,4 +1,5 @@
-"""Repository of the hold-back pool, the sealed cohorts and their released tables (exports.md rules 4, 5).
+"""Repositories of the hold-back pool, the sealed cohorts, their released tables, and what asks to be released
+(exports.md rules 4-6).
 
 Sealing and releasing are one write: a cohort is sealed when its table has passed the gate, and never changes after.
 Leaves out the keys of the pool: whoever empties it destroys them in the vault.
@@ -7,18 +8,18 @@ Leaves out the keys of the pool: whoever empties it destroys them in the vault.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import CursorResult, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.exports.attacks import Earlier
 from app.exports.errors import PoolChanged, SubjectAlreadyExported
 from app.exports.output import Output
-from app.store.rows.exports import CohortMemberRow, CohortRow, PoolRow
+from app.store.rows.exports import CohortMemberRow, CohortRow, PoolRow, ReleaseCandidateRow
 from consent.vocabulary import ControllerId, SubjectRef
 
 _MOST_AT_ONCE = 500
@@ -51,6 +52,69 @@ class SealedCohort:
     outline: dict[str, object] = field(repr=False)
     approved_by: str
     released_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCandidate:
+    """A table that asks to leave. `report` is `app.exports.risk.report` of it; `cohort` what it became."""
+
+    id: str
+    controller: ControllerId
+    profile: str
+    digest: str
+    report: Mapping[str, object] = field(repr=False)
+    planned_at: datetime
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+    cohort: str | None = None
+
+
+class SqlReleaseCandidates:
+    """What asks to be released, within the caller's transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, candidate: ReleaseCandidate) -> None:
+        """Write a new candidate, not approved yet."""
+        self._session.add(
+            ReleaseCandidateRow(
+                id=candidate.id,
+                controller=candidate.controller,
+                profile=candidate.profile,
+                digest=candidate.digest,
+                report=json.dumps(candidate.report, sort_keys=True),
+                planned_at=candidate.planned_at,
+            )
+        )
+        self._session.flush()
+
+    def find(self, candidate: str) -> ReleaseCandidate | None:
+        """Return one candidate as it stands now."""
+        row = self._session.get(ReleaseCandidateRow, candidate, populate_existing=True)
+        return None if row is None else _candidate(row)
+
+    def of(self, controllers: Collection[ControllerId], *, limit: int = 50) -> Sequence[ReleaseCandidate]:
+        """Return the candidates of these controllers, newest first."""
+        query = select(ReleaseCandidateRow).where(ReleaseCandidateRow.controller.in_(controllers))
+        query = query.order_by(ReleaseCandidateRow.planned_at.desc(), ReleaseCandidateRow.id).limit(limit)
+        return [_candidate(row) for row in self._session.scalars(query.execution_options(populate_existing=True))]
+
+    def approve(self, candidate: str, digest: str, by: str, at: datetime) -> bool:
+        """Record who let the files with this digest go; one of two racing callers does, and only once."""
+        open_ = ReleaseCandidateRow.approved_at.is_(None), ReleaseCandidateRow.digest == digest
+        statement = update(ReleaseCandidateRow).where(ReleaseCandidateRow.id == candidate, *open_)
+        return self._changes(statement.values(approved_by=by, approved_at=at))
+
+    def released(self, candidate: str, cohort: str) -> bool:
+        """Mark an approved candidate as gone; False when it has gone before."""
+        open_ = ReleaseCandidateRow.cohort.is_(None), ReleaseCandidateRow.approved_at.is_not(None)
+        statement = update(ReleaseCandidateRow).where(ReleaseCandidateRow.id == candidate, *open_)
+        return self._changes(statement.values(cohort=cohort))
+
+    def _changes(self, statement: Update) -> bool:
+        done = self._session.execute(statement, execution_options={"synchronize_session": False})
+        return isinstance(done, CursorResult) and done.rowcount == 1
 
 
 class SqlExports:
@@ -156,6 +220,20 @@ def _held_back(row: PoolRow) -> HeldBack:
         schema_version=row.schema_version,
         sealed=row.sealed,
         deadline=row.deadline,
+    )
+
+
+def _candidate(row: ReleaseCandidateRow) -> ReleaseCandidate:
+    return ReleaseCandidate(
+        id=row.id,
+        controller=ControllerId(row.controller),
+        profile=row.profile,
+        digest=row.digest,
+        report=json.loads(row.report),
+        planned_at=row.planned_at,
+        approved_by=row.approved_by,
+        approved_at=row.approved_at,
+        cohort=row.cohort,
     )
 
 

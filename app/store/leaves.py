@@ -139,6 +139,23 @@ class SqlJournal:
         return entry_id
 
 
+class SqlLeafNumbers:
+    """Where entries stand in the tree, read in the caller's session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of(self, entries: Sequence[str]) -> dict[str, int]:
+        """Return entry id -> leaf number; entries that still wait, and unknown ones, are left out."""
+        found: dict[str, int] = {}
+        for at in range(0, len(entries), _FETCH):
+            query = select(_entries.c.id, _entries.c.position).where(
+                _entries.c.id.in_(entries[at : at + _FETCH]), _entries.c.position.is_not(None)
+            )
+            found.update((row[0], int(row[1])) for row in self._session.execute(query))
+        return found
+
+
 def payload_bytes(
     kind: str, controller: ControllerId, subject: SubjectRef | None, payload: Mapping[str, Json], salt: bytes
 ) -> bytes:

@@ -182,14 +182,12 @@ class SqlStaff:
 
     def find(self, staff: str) -> StoredStaff | None:
         row = self._session.get(StaffRow, staff)
-        if row is None or row.left_at is not None:
-            return None
-        return StoredStaff(
-            id=row.id,
-            name=row.name,
-            roles=frozenset(row.roles.split()),
-            controllers=frozenset(ControllerId(controller) for controller in row.controllers.split()),
-        )
+        return None if row is None or row.left_at is not None else _staff(row)
+
+    def present(self) -> Sequence[StoredStaff]:
+        """Return everybody who has not left, by name."""
+        query = select(StaffRow).where(StaffRow.left_at.is_(None)).order_by(StaffRow.name, StaffRow.id)
+        return [_staff(row) for row in self._session.scalars(query)]
 
     def leave(self, staff: str, at: datetime) -> None:
         """The console closes for them at once."""
@@ -216,6 +214,15 @@ def _passkey(row: PasskeyRow) -> StoredPasskey:
         added_at=row.added_at,
         usable_from=row.usable_from,
         used_at=row.used_at,
+    )
+
+
+def _staff(row: StaffRow) -> StoredStaff:
+    return StoredStaff(
+        id=row.id,
+        name=row.name,
+        roles=frozenset(row.roles.split()),
+        controllers=frozenset(ControllerId(controller) for controller in row.controllers.split()),
     )
 
 

@@ -20,9 +20,9 @@ from app.store.adoptions import SqlAdoptions
 from app.store.clients import SqlClients
 from app.store.consents import SqlConsents
 from app.store.disclosures import SqlDisclosures
-from app.store.exports import SqlExports
+from app.store.exports import SqlExports, SqlReleaseCandidates
 from app.store.journeys import SqlJourneys
-from app.store.leaves import Randomness, Seal, SqlJournal
+from app.store.leaves import Randomness, Seal, SqlJournal, SqlLeafNumbers
 from app.store.mailqueue import MailQueue, SealMail
 from app.store.passkeys import SqlEnrolments, SqlPasskeys, SqlStaff
 from app.store.sessions import SqlCounters, SqlSessions, SqlSignIns
@@ -150,6 +150,14 @@ class RecordsUnit:
     @cached_property
     def exports(self) -> SqlExports:
         return SqlExports(self.session)
+
+    @cached_property
+    def release_candidates(self) -> SqlReleaseCandidates:
+        return SqlReleaseCandidates(self.session)
+
+    @cached_property
+    def leaf_numbers(self) -> SqlLeafNumbers:
+        return SqlLeafNumbers(self.session)
 
     @cached_property
     def consents(self) -> SqlConsents:

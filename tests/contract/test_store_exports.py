@@ -15,7 +15,7 @@ from app.exports.cells import read_cells
 from app.exports.errors import PoolChanged, SubjectAlreadyExported
 from app.exports.gate import Candidate, prepare
 from app.exports.profile import Profile
-from app.store.exports import HeldBack, SealedCohort, SqlExports
+from app.store.exports import HeldBack, ReleaseCandidate, SealedCohort, SqlExports, SqlReleaseCandidates
 from app.store.rows.exports import PoolRow
 from consent.vocabulary import ControllerId, SubjectRef
 
@@ -189,3 +189,45 @@ def test_more_members_than_one_statement_holds(records_engine: Engine) -> None:
     with Session(records_engine) as session, session.begin():
         SqlExports(session).seal(cohort(many), refs(many))
     assert waiting(records_engine) == []
+
+
+def asking(ident: str, controller: ControllerId = FIRM, planned_at: datetime = NOW) -> ReleaseCandidate:
+    return ReleaseCandidate(ident, controller, "ages", "d" * 64, {"k": {"asked": 10}}, planned_at)
+
+
+def test_a_candidate_is_approved_once_and_for_the_digest_that_was_shown(records_engine: Engine) -> None:
+    """Rule 6: a named approval of exactly these files."""
+    with Session(records_engine) as session, session.begin():
+        SqlReleaseCandidates(session).add(asking("rel_1"))
+    with Session(records_engine) as session, session.begin():
+        candidates = SqlReleaseCandidates(session)
+        assert candidates.find("rel_1") == asking("rel_1")
+        assert not candidates.released("rel_1", "coh_1"), "nothing leaves before it is approved"
+        assert not candidates.approve("rel_1", "e" * 64, "stf_dpo", NOW), "other files"
+        assert not candidates.approve("rel_2", "d" * 64, "stf_dpo", NOW)
+        assert candidates.approve("rel_1", "d" * 64, "stf_dpo", NOW)
+        assert not candidates.approve("rel_1", "d" * 64, "stf_other", SOON), "the first approval stands"
+    with Session(records_engine) as session, session.begin():
+        candidates = SqlReleaseCandidates(session)
+        assert candidates.find("rel_1") == replace(asking("rel_1"), approved_by="stf_dpo", approved_at=NOW)
+        assert candidates.released("rel_1", "coh_1")
+        assert not candidates.released("rel_1", "coh_2"), "it leaves once"
+    with Session(records_engine) as session:
+        found = SqlReleaseCandidates(session).find("rel_1")
+        assert found is not None
+        assert found.cohort == "coh_1"
+        assert SqlReleaseCandidates(session).find("rel_2") is None
+
+
+def test_candidates_are_shown_to_their_controllers_only_newest_first(records_engine: Engine) -> None:
+    with Session(records_engine) as session, session.begin():
+        candidates = SqlReleaseCandidates(session)
+        candidates.add(asking("rel_1"))
+        candidates.add(asking("rel_2", planned_at=SOON))
+        candidates.add(asking("rel_3", OTHER))
+    with Session(records_engine) as session:
+        candidates = SqlReleaseCandidates(session)
+        assert [each.id for each in candidates.of([FIRM])] == ["rel_2", "rel_1"]
+        assert [each.id for each in candidates.of([FIRM], limit=1)] == ["rel_2"]
+        assert [each.id for each in candidates.of([OTHER])] == ["rel_3"]
+        assert list(candidates.of([])) == []

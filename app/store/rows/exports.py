@@ -1,4 +1,4 @@
-"""The hold-back pool, the sealed cohorts and the released tables (exports.md rules 4, 5).
+"""The hold-back pool, the release candidates, the sealed cohorts and the released tables (exports.md rules 4-6).
 
 The pool holds sealed bytes under key class `pool` and opaque references only. A membership says *that* a subject was
 in a cohort, so that nobody enters two; it says nothing about where in the table, and no such link is kept.
@@ -25,6 +25,26 @@ class PoolRow(RecordsBase):
     schema_version: Mapped[int]
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     deadline: Mapped[datetime] = mapped_column(Instant, index=True)
+
+
+class ReleaseCandidateRow(RecordsBase):
+    """A table that asks to leave: its digest and the figures the DPO reads. The table itself is not here."""
+
+    __tablename__ = "release_candidates"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    controller: Mapped[str] = mapped_column(String(64), index=True)
+    profile: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    """Hex SHA-256 over the three files; an approval is of exactly these."""
+    report: Mapped[str] = mapped_column(Text)
+    """JSON of `app.exports.risk.report`: figures of groups, never a value of a row."""
+    planned_at: Mapped[datetime] = mapped_column(Instant)
+    approved_by: Mapped[str | None] = mapped_column(String(64))
+    """Opaque staff reference."""
+    approved_at: Mapped[datetime | None] = mapped_column(Instant)
+    cohort: Mapped[str | None] = mapped_column(String(64))
+    """The sealed cohort it became; null while it has not left."""
 
 
 class CohortRow(RecordsBase):
