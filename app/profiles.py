@@ -80,24 +80,33 @@ class Profiles:
 
         An address that is already a subject's of this controller returns that subject, unchanged.
         """
-        known = self.find_by_email(controller, profile.email)
-        if known is not None:
-            return known
-        ref = SubjectRef(self._ids.new("sub"))
-        self._vault.create_subject(controller, ref)
-        sealed = self._vault.seal(_scope(controller, ref), ref, _plain(profile))
-        index = self._vault.blind(controller, _EMAIL, normalised(profile.email))
-        with self._unit() as unit:
-            unit.subjects.enrol(
+        return self.enrol_all(controller, [(profile, locale)])[0]
+
+    def enrol_all(self, controller: ControllerId, people: Sequence[tuple[Profile, Locale]]) -> list[SubjectRef]:
+        """Make many subjects, all or none of those that are new; returns their references in the same order."""
+        known = [self.find_by_email(controller, profile.email) for profile, _ in people]
+        refs = [ref or SubjectRef(self._ids.new("sub")) for ref in known]
+        new = [(ref, *who) for ref, before, who in zip(refs, known, people, strict=True) if before is None]
+        self._vault.create_subjects(controller, [ref for ref, _, _ in new])
+        sealed = [
+            (
                 ref,
-                controller,
-                locale=locale,
-                profile=sealed,
-                index=_stored(index.epoch, index.digest),
-                at=self._clock.now(),
+                locale,
+                self._vault.seal(_scope(controller, ref), ref, _plain(profile)),
+                self._index(controller, profile),
             )
+            for ref, profile, locale in new
+        ]
+        with self._unit() as unit:
+            for ref, locale, profile, index in sealed:
+                at = self._clock.now()
+                unit.subjects.enrol(ref, controller, locale=locale, profile=profile, index=index, at=at)
             unit.commit()
-        return ref
+        return refs
+
+    def _index(self, controller: ControllerId, profile: Profile) -> bytes:
+        blind = self._vault.blind(controller, _EMAIL, normalised(profile.email))
+        return _stored(blind.epoch, blind.digest)
 
     def find_by_email(self, controller: ControllerId, email: str) -> SubjectRef | None:
         """Return whose address it is, trying every epoch of the index key."""
