@@ -154,3 +154,15 @@ class HandleUnknown(DoorError):
     """The caller's party calls nobody by this handle; a forgotten person's handle is unknown too."""
 
     code = "handle_unknown"
+
+
+class CopyExpired(DoorError):
+    """The time of a copy is over (dsar rule 58)."""
+
+    code = "copy_expired"
+
+
+class CopyRevoked(DoorError):
+    """The copy was destroyed: by an erasure, by a newer one, or because the person asked (dsar rules 53, 58)."""
+
+    code = "copy_revoked"

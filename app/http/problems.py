@@ -25,6 +25,8 @@ from app.http.errors import (
     BodyInvalid,
     ClientUnknown,
     CodeWrong,
+    CopyExpired,
+    CopyRevoked,
     DoorError,
     FormForged,
     FormInvalid,
@@ -63,6 +65,30 @@ from consent.errors import (
     NoSuchConsentError,
     StaleVersionError,
     UnfitError,
+)
+from dsar.errors import (
+    AccessFirst,
+    CaseChanged,
+    CaseUnknown,
+    DsarError,
+    ErasurePartial,
+    ExtensionTooLate,
+    ExtensionUsed,
+    GroundNotAllowed,
+    HumanNeeded,
+    KindNotServed,
+    LateRefusal,
+    MalformedIntake,
+    MoveRefused,
+    NotAnswered,
+    NotIdentified,
+    OutcomeNotAllowed,
+    PackageIncomplete,
+    PauseTooLate,
+    ReceivedInFuture,
+    RecipientsPending,
+    SecondPersonNeeded,
+    TooEarly,
 )
 
 STATUS: dict[type[Exception], int] = {
@@ -104,6 +130,30 @@ STATUS: dict[type[Exception], int] = {
     StaleVersionError: 409,
     AskedTooSoonError: 409,
     UnfitError: 422,
+    DsarError: 422,
+    CaseUnknown: 404,
+    CaseChanged: 409,
+    MalformedIntake: 422,
+    ReceivedInFuture: 422,
+    KindNotServed: 422,
+    MoveRefused: 409,
+    ExtensionTooLate: 409,
+    ExtensionUsed: 409,
+    PauseTooLate: 409,
+    NotIdentified: 403,
+    GroundNotAllowed: 422,
+    OutcomeNotAllowed: 422,
+    SecondPersonNeeded: 403,
+    LateRefusal: 409,
+    HumanNeeded: 403,
+    AccessFirst: 409,
+    PackageIncomplete: 409,
+    ErasurePartial: 409,
+    NotAnswered: 409,
+    RecipientsPending: 409,
+    TooEarly: 409,
+    CopyExpired: 410,
+    CopyRevoked: 410,
 }
 """Exception family or leaf -> status; the nearest class wins. A family without a line of its own here is a 500."""
 
@@ -290,6 +340,34 @@ def sentences(code: str) -> tuple[str, str]:
         "consent_state_conflict": (
             gettext("This has changed meanwhile"),
             gettext("Nothing was done twice. Your space shows how things stand now."),
+        ),
+        "case_unknown": (
+            gettext("This request was not found"),
+            gettext("It may belong to another account. Your own requests are in your space."),
+        ),
+        "case_changed": (
+            gettext("This has changed meanwhile"),
+            gettext("Nothing was done twice. Your space shows how things stand now."),
+        ),
+        "move_refused": (
+            gettext("This is no longer possible"),
+            gettext("The request has moved on meanwhile. Nothing was changed."),
+        ),
+        "not_identified": (
+            gettext("We could not be sure that it is you"),
+            gettext("Nothing was changed. Use a passkey that you added before today, or write to us."),
+        ),
+        "copy_expired": (
+            gettext("This copy is no longer here"),
+            gettext("A copy stays for a limited time, to protect you. You can ask for a new one at any time."),
+        ),
+        "copy_revoked": (
+            gettext("This copy was destroyed"),
+            gettext("Nobody can open it any more. If your data is still here, you can ask for a new copy."),
+        ),
+        "erased": (
+            gettext("This data was erased"),
+            gettext("Its keys are destroyed. Nobody can open it any more, not even us."),
         ),
         "consent_asked_too_soon": (
             gettext("You already said no to this"),
