@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
-import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
-import app.store.rows
 from app.store.engine import open_engine
-from app.store.rows.base import KeysBase, RecordsBase
 from tests.cluster import Cluster
-
-_CLUSTER = "REGARD_TEST_CLUSTER"
-for _module in pkgutil.iter_modules(app.store.rows.__path__):
-    importlib.import_module(f"app.store.rows.{_module.name}")
+from tests.databases import CLUSTER, Tree, clear_up, postgres_database, sqlite_database
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the cluster once, in the controller; workers of xdist inherit its address."""
-    if os.environ.get(_CLUSTER):
+    if os.environ.get(CLUSTER):
+        config.add_cleanup(clear_up)
         return
     cluster = Cluster()
     cluster.start()
-    os.environ[_CLUSTER] = cluster.url("{database}")
+    os.environ[CLUSTER] = cluster.url("{database}")
     config.add_cleanup(cluster.stop)
-    config.add_cleanup(lambda: os.environ.pop(_CLUSTER, None))
+    config.add_cleanup(lambda: os.environ.pop(CLUSTER, None))
+    config.add_cleanup(clear_up)
 
 
-def postgres_url(database: str) -> str:
-    return os.environ[_CLUSTER].format(database=database)
-
-
-def _empty_postgres() -> Iterator[str]:
-    name = f"t_{secrets.token_hex(8)}"
-    admin = create_engine(postgres_url("postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield postgres_url(name)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
-@pytest.fixture
-def postgres_records() -> Iterator[str]:
-    """The URL of an empty PostgreSQL database, dropped afterwards."""
-    yield from _empty_postgres()
-
-
-@pytest.fixture
-def postgres_keys() -> Iterator[str]:
-    """The URL of another one."""
-    yield from _empty_postgres()
+@contextmanager
+def _database(backend: str, path: Path, tree: Tree | None = None) -> Iterator[str]:
+    if backend == "sqlite":
+        yield sqlite_database(path, tree)
+        return
+    with postgres_database(tree) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -66,37 +43,45 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def _database_url(backend: str, name: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    if backend == "sqlite":
-        return f"sqlite:///{tmp_path / name}.sqlite"
-    return str(request.getfixturevalue(f"postgres_{name}"))
-
-
 @pytest.fixture
-def records_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def records_url(backend: str, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty records database without tables."""
-    return _database_url(backend, "records", tmp_path, request)
+    with _database(backend, tmp_path / "records.sqlite") as url:
+        yield url
 
 
 @pytest.fixture
-def keys_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def keys_url(backend: str, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty key store without tables."""
-    return _database_url(backend, "keys", tmp_path, request)
+    with _database(backend, tmp_path / "keys.sqlite") as url:
+        yield url
 
 
 @pytest.fixture
-def records_engine(records_url: str) -> Iterator[Engine]:
+def laid_records_url(backend: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty records database with all its tables."""
+    with _database(backend, tmp_path / "laid-records.sqlite", "records") as url:
+        yield url
+
+
+@pytest.fixture
+def laid_keys_url(backend: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty key store with all its tables."""
+    with _database(backend, tmp_path / "laid-keys.sqlite", "keys") as url:
+        yield url
+
+
+@pytest.fixture
+def records_engine(laid_records_url: str) -> Iterator[Engine]:
     """An engine on an empty records database with all its tables, once on each backend."""
-    engine = open_engine(records_url)
-    RecordsBase.metadata.create_all(engine)
+    engine = open_engine(laid_records_url)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def keys_engine(keys_url: str) -> Iterator[Engine]:
+def keys_engine(laid_keys_url: str) -> Iterator[Engine]:
     """An engine on an empty key store with all its tables, once on each backend."""
-    engine = open_engine(keys_url, keys=True)
-    KeysBase.metadata.create_all(engine)
+    engine = open_engine(laid_keys_url, keys=True)
     yield engine
     engine.dispose()

@@ -153,19 +153,19 @@ def check(found: dict[str, Any]) -> None:
     ]
 
 
-def test_without_a_kill(killer: subprocess.Popen[str], keys_engine: Engine, keys_url: str, tmp_path: Path) -> None:
+def test_without_a_kill(killer: subprocess.Popen[str], keys_engine: Engine, laid_keys_url: str, tmp_path: Path) -> None:
     records = begin(keys_engine, tmp_path)
-    assert run(killer, url=keys_url, folder=str(tmp_path), moment="never", state="") == 0
+    assert run(killer, url=laid_keys_url, folder=str(tmp_path), moment="never", state="") == 0
     check(summary(keys_engine, tmp_path, records))
 
 
 @pytest.mark.parametrize("point", POINTS, ids="-".join)
 def test_killed_and_resumed(
-    killer: subprocess.Popen[str], keys_engine: Engine, keys_url: str, tmp_path: Path, point: tuple[str, str]
+    killer: subprocess.Popen[str], keys_engine: Engine, laid_keys_url: str, tmp_path: Path, point: tuple[str, str]
 ) -> None:
     moment, state = point
     records = begin(keys_engine, tmp_path)
-    assert run(killer, url=keys_url, folder=str(tmp_path), moment=moment, state=state) == -signal.SIGKILL
+    assert run(killer, url=laid_keys_url, folder=str(tmp_path), moment=moment, state=state) == -signal.SIGKILL
     resumed = open_vault(keys_engine, tmp_path, SetClock(), per_partition=4)
     for place, record in records.items():
         if (place.subject, place.category) in GONE:
@@ -178,11 +178,11 @@ def test_killed_and_resumed(
 
 
 def test_killed_again_and_again(
-    killer: subprocess.Popen[str], keys_engine: Engine, keys_url: str, tmp_path: Path
+    killer: subprocess.Popen[str], keys_engine: Engine, laid_keys_url: str, tmp_path: Path
 ) -> None:
     """The same erasure killed at every point in turn."""
     records = begin(keys_engine, tmp_path)
     for moment, state in POINTS[:-1]:
-        assert run(killer, url=keys_url, folder=str(tmp_path), moment=moment, state=state) == -signal.SIGKILL
-    assert run(killer, url=keys_url, folder=str(tmp_path), moment="never", state="") == 0
+        assert run(killer, url=laid_keys_url, folder=str(tmp_path), moment=moment, state=state) == -signal.SIGKILL
+    assert run(killer, url=laid_keys_url, folder=str(tmp_path), moment="never", state="") == 0
     check(summary(keys_engine, tmp_path, records))
