@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .errors import SdkError
     from .gate import Deny, Gate, Permit, Reason
     from .holder import Change, Found, Holder, Task
+    from .keyfile import read_key, write_key
+    from .partner import Agreed, Partner, Pushed
     from .scopes import Scope
     from .sealer import Sealer
 
@@ -34,12 +36,18 @@ _HOME = {
     "Found": "holder",
     "Holder": "holder",
     "Task": "holder",
+    "read_key": "keyfile",
+    "write_key": "keyfile",
+    "Agreed": "partner",
+    "Partner": "partner",
+    "Pushed": "partner",
     "Scope": "scopes",
     "Sealer": "sealer",
 }
 
 __all__ = [
     "AggregationConsent",
+    "Agreed",
     "Authority",
     "Change",
     "Deny",
@@ -47,14 +55,18 @@ __all__ = [
     "Found",
     "Gate",
     "Holder",
+    "Partner",
     "Permit",
     "Presented",
+    "Pushed",
     "Reason",
     "Scope",
     "SdkError",
     "Sealer",
     "Task",
     "Token",
+    "read_key",
+    "write_key",
 ]
 
 

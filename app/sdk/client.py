@@ -43,6 +43,8 @@ class Token:
     expires_at: datetime
     scopes: frozenset[Scope]
     detail: AggregationConsent | None
+    subject: str | None = None
+    """What this component's own party calls the person; None for a token about nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Authority:
     """The authority as one component sees it. Safe to share between threads.
 
     `key` is the registered P-256 key; `issuer` an https address (plain http on the loopback only, `ValueError`
-    otherwise); `resource` the address under which this component is an audience, if it holds data.
+    otherwise); `resource` the address under which this component is an audience, if it holds data. `binding` is the
+    P-256 key its tokens are bound to: a new one for each process, unless refresh tokens have to outlive it.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Authority:
         key: ec.EllipticCurvePrivateKey,
         *,
         resource: str | None = None,
+        binding: ec.EllipticCurvePrivateKey | None = None,
         http: httpx.Client | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -83,7 +87,7 @@ class Authority:
         self.clock = clock
         self._key = key
         self._kid = thumbprint(public_jwk(key))
-        self._prover = Prover(new_key(), clock)
+        self._prover = Prover(binding or new_key(), clock)
         self._http = http or httpx.Client(timeout=SECONDS, follow_redirects=False)
         self._nonce: str | None = None
         self._own: dict[Scope, Token] = {}
@@ -107,7 +111,7 @@ class Authority:
 
     def introspect(self, secret: str) -> Presented | None:
         """Ask what a presented token is worth right now; None when it opens nothing (RFC 7662). Never cached."""
-        return Presented.from_json(self._form("/oauth/introspect", {"token": secret}))
+        return Presented.from_json(self.form("/oauth/introspect", {"token": secret}))
 
     def headers(self, token: Token, method: str, url: str) -> dict[str, str]:
         """Return the headers with which this component presents a token to a holder."""
@@ -118,17 +122,7 @@ class Authority:
 
     def _issue(self, form: Mapping[str, str]) -> Token:
         asked = self.clock()
-        answer = self._form("/oauth/token", {"grant_type": "client_credentials", **form})
-        try:
-            details = answer.get("authorization_details")
-            return Token(
-                secret=str(answer["access_token"]),
-                expires_at=asked + timedelta(seconds=int(answer["expires_in"])),
-                scopes=parse(answer.get("scope", "")),
-                detail=AggregationConsent.from_json(details[0]) if details else None,
-            )
-        except (KeyError, TypeError, ValueError, IndexError):
-            raise Malformed("a token answer lacks what RFC 6749 asks for") from None
+        return read_token(self.form("/oauth/token", {"grant_type": "client_credentials", **form}), asked)
 
     # --- the authority's own doors ------------------------------------------------------------------------------
 
@@ -189,8 +183,8 @@ class Authority:
 
     # --- the wire -----------------------------------------------------------------------------------------------
 
-    def _form(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
-        """POST a form as this client; each try has a fresh assertion and a fresh proof."""
+    def form(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
+        """POST a form as this client; each try has a fresh assertion and a fresh proof. An empty answer is `{}`."""
 
         def headers() -> dict[str, str]:
             proof = self._prover.prove("POST", self.issuer + path, nonce=self._nonce)
@@ -200,7 +194,10 @@ class Authority:
             signed = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": self._assertion()}
             return str(httpx.QueryParams({**form, **signed})).encode()
 
-        answer = _answer(self._exchange("POST", path, headers, content))
+        response = self._exchange("POST", path, headers, content)
+        if response.is_success and not response.content:
+            return {}  # RFC 7009 section 2.2
+        answer = _answer(response)
         if not isinstance(answer, dict):
             raise Malformed("the authority did not answer with an object")
         return answer
@@ -237,6 +234,21 @@ class Authority:
         return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self._kid})
 
 
+def read_token(answer: Mapping[str, Any], asked: datetime) -> Token:
+    """Read the answer of a token endpoint (RFC 6749 section 5.1), asked for at `asked`. Raises `Malformed`."""
+    try:
+        details, subject = answer.get("authorization_details"), answer.get("sub")
+        return Token(
+            secret=str(answer["access_token"]),
+            expires_at=asked + timedelta(seconds=int(answer["expires_in"])),
+            scopes=parse(answer.get("scope", "")),
+            detail=AggregationConsent.from_json(details[0]) if details else None,
+            subject=subject if isinstance(subject, str) else None,
+        )
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise Malformed("a token answer lacks what RFC 6749 asks for") from None
+
+
 def path_segment(text: str) -> str:
     """Return an identifier safe to stand in a path."""
     return quote(text, safe="")
@@ -265,7 +277,7 @@ def _answer(response: httpx.Response) -> Any:
     except ValueError:
         body = None
     if status >= 300:
-        raise Refused(status, _code(body), _fields(body))
+        raise Refused(status, _code(body), _fields(body), _reason(body))
     if body is None:
         raise Malformed("the authority did not answer with JSON")
     return body
@@ -276,6 +288,19 @@ def _code(body: object) -> str:
     said = body if isinstance(body, dict) else {}
     code = said.get("code", said.get("error"))
     return code if isinstance(code, str) else "refused"
+
+
+_DENIED = "refused: "
+
+
+def _reason(body: object) -> str | None:
+    """Why the decision was no: RFC 9457 `reason`, else what follows `refused:` in RFC 6749 `error_description`."""
+    said = body if isinstance(body, dict) else {}
+    reason, description = said.get("reason"), said.get("error_description")
+    if isinstance(reason, str):
+        return reason
+    denied = isinstance(description, str) and description.startswith(_DENIED)
+    return str(description).removeprefix(_DENIED) if denied else None
 
 
 def _fields(body: object) -> tuple[str, ...]:

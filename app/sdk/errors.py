@@ -35,15 +35,32 @@ class Unreachable(SdkError):
 
 
 class Refused(SdkError):
-    """The authority said no. `status` is the HTTP status, `error` its stable code, `fields` what did not fit."""
+    """The authority said no: HTTP `status`, stable code `error`, `fields` that did not fit, `reason` of a decision."""
 
     code = "refused"
 
-    def __init__(self, status: int, error: str, fields: tuple[str, ...] = ()) -> None:
-        super().__init__(f"{status} {error}")
+    def __init__(self, status: int, error: str, fields: tuple[str, ...] = (), reason: str | None = None) -> None:
+        super().__init__(f"{status} {error}" + (f" ({reason})" if reason else ""))
         self.fields = fields
+        self.reason = reason
         self.status = status
         self.error = error
+
+
+class TurnedDown(SdkError):
+    """The person said no, or the request came to nothing; `error` is the code of RFC 6749 section 4.1.2.1."""
+
+    code = "turned_down"
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class NotTheAnswer(SdkError):
+    """What came back to a partner's address does not answer its request: another `state` or issuer (RFC 9207)."""
+
+    code = "not_the_answer"
 
 
 class LeaseEnded(SdkError):
@@ -56,3 +73,9 @@ class JournalDamaged(SdkError):
     """The journal of disclosures holds a complete line that cannot be read."""
 
     code = "journal_damaged"
+
+
+class KeyFileUnfit(SdkError):
+    """A key file is open to others, or holds no P-256 key."""
+
+    code = "key_file_unfit"

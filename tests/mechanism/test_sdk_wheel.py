@@ -10,12 +10,16 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 
 import app.sdk
+from app.sdk.client import Authority
+from app.sdk.dpop import new_key
 from app.sdk.gate import Reason
-from tests.doors.oauth_house import HOLDER, ISSUER
+from tests.doors.oauth_house import CALLBACK, HOLDER, ISSUER
 from tests.mechanism.sdk_house import Wire
 from tests.mechanism.test_sdk_sealer import BALANCES, Setting
 
@@ -23,7 +27,7 @@ SOURCE = Path(app.sdk.__file__).parent
 _USE = """
 import sys
 import regard_sdk
-from regard_sdk import Authority, Deny, Disclosures, Found, Gate, Holder, Permit, Scope, Sealer, Task
+from regard_sdk import Authority, Deny, Disclosures, Found, Gate, Holder, Partner, Permit, Scope, Sealer, Task
 import regard_sdk.sealed, regard_sdk.evidence, regard_sdk.verify
 assert all(hasattr(regard_sdk, name) for name in regard_sdk.__all__)
 cipher = regard_sdk.sealed.Cipher(b"i" * 16, b"k" * 32)
@@ -73,6 +77,34 @@ def test_the_package_imports_only_itself_and_what_the_wheel_asks_for() -> None:
 class Row:
     id: str
     sealed: bytes
+
+
+def test_the_readme_s_partner_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Setting(tmp_path)
+    example = re.findall(r"```python\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)[1]
+    binding, web = new_key(), at.house.web
+    inside = httpx.Client(transport=httpx.WSGITransport(app=web.application))
+    partner = Authority(ISSUER, "partner", at.house.partner.key, binding=binding, http=inside, clock=at.house.clock.now)
+    monkeypatch.setitem(sys.modules, "regard_sdk", app.sdk)
+
+    def authority(issuer: str, client: str, key: Any, *, binding: Any) -> Any:
+        assert (issuer, client, key) == (ISSUER, "my-app", at.house.partner.key)
+        return partner if binding is names["binding_key"] else None
+
+    monkeypatch.setattr(app.sdk, "Authority", authority, raising=False)
+    names: dict[str, Any] = {
+        "ISSUER": ISSUER,
+        "HOLDER_ADDRESS": HOLDER,
+        "private_key": at.house.partner.key,
+        "binding_key": binding,
+    }
+    exec(compile(example.replace("https://my-app.example/back", CALLBACK), "README.md", "exec"), names)
+    session: dict[str, Any] = {}
+    opened = web.get(names["connect"](session).removeprefix(ISSUER))
+    said = at.house.complete(opened.location.rsplit("/", 1)[1])
+    consent, subject, refresh = names["back"](session, f"{CALLBACK}?{urlencode(said)}")
+    assert (consent, session) == (at.house.consent, {})
+    assert names["partner"].renew(refresh).subject == subject
 
 
 def test_the_readme_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from app.tokens.minting import Minted, mint
 from app.tokens.records import AccessToken, Client, Refresh, TokenGrant
 from consent.decision import Deny
 from consent.reasons import Reason
-from consent.vocabulary import ConsentId, ControllerId
+from consent.vocabulary import ConsentId, ControllerId, PartyId
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,8 +42,11 @@ class Issue:
     access: Minted | None = None
     refresh: Minted | None = None
 
-    def mint(self, services: OAuthServices, *, refresh: bool) -> dict[str, Any]:
-        """Mint the secrets and return the answer of RFC 6749 section 5.1 (RFC 9449 section 5, RFC 9396 section 7)."""
+    def mint(self, services: OAuthServices, unit: Unit, *, refresh: bool) -> dict[str, Any]:
+        """Mint the secrets and return the answer of RFC 6749 section 5.1 (RFC 9449 section 5, RFC 9396 section 7).
+
+        `sub` is what the client's own party calls the person: nobody else's handle, so nothing to compare (api.md).
+        """
         self.access = mint("rgt_", services.entropy)
         self.refresh = mint("rgr_", services.entropy) if refresh else None
         answer: dict[str, Any] = {
@@ -56,7 +59,13 @@ class Issue:
             answer["refresh_token"] = self.refresh.text
         if self.detail is not None:
             answer["authorization_details"] = [self.detail.to_json()]
-        return answer
+        handle = self._handle(unit)
+        return answer if handle is None else {**answer, "sub": handle}
+
+    def _handle(self, unit: Unit) -> str | None:
+        if self.consent is None:
+            return None
+        return unit.consents.handle(self.consent.subject, PartyId(self.client.party))
 
     def save(self, services: OAuthServices, unit: Unit) -> None:
         """Store digests and ledger entry in the unit; nothing leaves if they cannot be committed."""

@@ -122,7 +122,7 @@ class Server(AuthorizationServer):
     def _mint(self, **wanted: Any) -> dict[str, Any]:
         if self.issue is None:
             raise RuntimeError("a grant asked for a token without saying for what")
-        return self.issue.mint(self.services, refresh=wanted["include_refresh_token"])
+        return self.issue.mint(self.services, self.unit, refresh=wanted["include_refresh_token"])
 
 
 def carry_out(services: OAuthServices, act: Callable[[Server], Response]) -> Response:
