@@ -190,6 +190,7 @@ class FigureName(StrEnum):
     DOCUMENT_HOURS = "document_hours"
     RECIPIENT_WORKING_DAYS = "recipient_working_days"
     PACKAGE_DAYS = "package_days"
+    COPY_WAIT_DAYS = "copy_wait_days"
     BREACH_HOURS = "breach_hours"
     ALERT_PERCENTS = "alert_percents"
     ALERT_DAYS_BEFORE = "alert_days_before"
@@ -223,6 +224,7 @@ PRACTICE = (
     FigureName.DOCUMENT_HOURS,
     FigureName.RECIPIENT_WORKING_DAYS,
     FigureName.PACKAGE_DAYS,
+    FigureName.COPY_WAIT_DAYS,
     FigureName.BREACH_HOURS,
 )
 """The figures the clock of requests reads (`dsar.practice`)."""

@@ -206,7 +206,11 @@ class Case:
     answers: Mapping[TaskId, HolderStatus] = field(default_factory=dict)
     packages: Mapping[PackageId, LineId] = field(default_factory=dict)
     """Sealed and alive."""
+    fetched: frozenset[PackageId] = frozenset()
+    """Packages the person has downloaded."""
     recipients: Mapping[TaskId, RecipientOutcome] = field(default_factory=dict)
+    left: str | None = None
+    """Why a person has to act next (a code); None while the case goes by itself."""
     acknowledged_at: datetime | None = None
     version: int = 1
     """How many events it has; for optimistic writing."""
@@ -231,6 +235,8 @@ def answered(case: Case, line: LineId) -> bool:
     )
 
 
+RETURNED = "returned"
+"""Why a case waits for staff after its approver sent it back."""
 REPLIES = frozenset({MessageKind.REPLY, MessageKind.REFUSAL, MessageKind.END_NOTICE})
 
 
@@ -293,7 +299,7 @@ def moved(case: Case, move: Move) -> Case:
     after = MOVES.get((case.state, move))
     if after is None:
         raise MoveRefused(case.state, move)
-    return replace(case, state=after)
+    return replace(case, state=after, left=None)
 
 
 def _line(case: Case, line: LineId, change: Callable[[Line], Line]) -> Case:
@@ -384,6 +390,21 @@ def _package_sealed(case: Case, event: e.PackageSealed) -> Case:
 
 def _package_revoked(case: Case, event: e.PackageRevoked) -> Case:
     return replace(case, packages={key: line for key, line in case.packages.items() if key != event.package})
+
+
+def _copy_fetched(case: Case, event: e.CopyFetched) -> Case:
+    return replace(case, fetched=case.fetched | {event.package})
+
+
+def _left_to_staff(case: Case, event: e.LeftToStaff) -> Case:
+    if case.final:
+        raise MoveRefused(case.state, "wait for anybody")
+    return replace(case, left=event.reason)
+
+
+def _returned(case: Case, _event: e.Returned) -> Case:
+    """What an approver sends back is for people to look at: decided by rote again it would only come back."""
+    return replace(moved(case, Move.RETURN), left=RETURNED)
 
 
 def _line_decided(case: Case, event: e.LineDecided) -> Case:
@@ -487,10 +508,12 @@ HANDLERS: Mapping[type[e.Event], Handler] = dict(
         _moving(e.ReviewStarted, Move.REVIEW),
         _handler(e.PackageSealed, _package_sealed),
         _handler(e.PackageRevoked, _package_revoked),
+        _handler(e.CopyFetched, _copy_fetched),
+        _handler(e.LeftToStaff, _left_to_staff),
         _handler(e.LineDecided, _line_decided),
         _handler(e.Submitted, _submitted),
         _moving(e.Approved, Move.APPROVE),
-        _moving(e.Returned, Move.RETURN),
+        _handler(e.Returned, _returned),
         _handler(e.Stopped, _stopped),
         _handler(e.ErasureStarted, _erasure_started),
         _handler(e.CarriedOut, _carried_out),

@@ -150,6 +150,12 @@ class PackageIncomplete(DsarError):
         super().__init__("cannot be sealed: " + ", ".join(self.gaps))
 
 
+class CopyGone(DsarError):
+    """This copy cannot be downloaded: not answered yet, expired, revoked, or of another case (dsar rules 53, 58)."""
+
+    code = "copy_gone"
+
+
 class ErasurePartial(DsarError):
     """Not every holder has confirmed and been searched again (dsar rule 53)."""
 

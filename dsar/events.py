@@ -238,6 +238,20 @@ class PackageRevoked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyFetched(Event):
+    """The person downloaded the package for the first time; an erasure that waited for that may begin (dsar rule 3)."""
+
+    package: PackageId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftToStaff(Event):
+    """The case stopped going by itself: a person has to act. `reason` is a stable code."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineDecided(Event):
     """The outcome of a line, its grounds, and who agreed."""
 
@@ -355,6 +369,8 @@ KINDS: Mapping[str, type[Event]] = {
     "case.review_started": ReviewStarted,
     "case.package_sealed": PackageSealed,
     "case.package_revoked": PackageRevoked,
+    "case.copy_fetched": CopyFetched,
+    "case.left_to_staff": LeftToStaff,
     "case.line_decided": LineDecided,
     "case.submitted": Submitted,
     "case.approved": Approved,

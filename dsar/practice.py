@@ -29,6 +29,8 @@ class Practice:
     """Escalation of an art. 19 notice without answer (dsar rule 56)."""
     package_days: int
     """Life of a delivered package (dsar rule 58)."""
+    copy_wait_days: int
+    """How long an erasure waits for the person to fetch the copy asked for in the same message (dsar rules 3, 53)."""
     breach_hours: int
     """72 unless the law changes (rule B1)."""
 

@@ -10,18 +10,29 @@ from __future__ import annotations
 from dsar.usecases.asking import acknowledge, ask_clarification, ask_identity, extend, prove_identity, resume
 from dsar.usecases.deciding import EVIDENCED, TWO_PEOPLE, Decision, approve, decide_line, refuse, send_back, submit
 from dsar.usecases.erasing import begin_erasure, carry_out, record_recipient, verify_erasure
+from dsar.usecases.fetching import erasure_begins, ready_copies, record_fetch
 from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
 from dsar.usecases.reading import queue, timeline
 from dsar.usecases.replying import DONE_FIRST, bounce_message, close, dispatch_message, prepare_reply
 from dsar.usecases.searching import record_answer, seal_package, search_gaps, start_review, start_search
-from dsar.usecases.stopping import close_unanswered, reopen, withdraw_request
-from dsar.usecases.writing import ASK_HOLDER, END_RETENTION, RUN_ERASURE, SEND, TELL_RECIPIENT, dates_of, identity_of
+from dsar.usecases.stopping import close_unanswered, leave_to_staff, reopen, withdraw_request
+from dsar.usecases.writing import (
+    ASK_HOLDER,
+    END_RETENTION,
+    PROCEED,
+    RUN_ERASURE,
+    SEND,
+    TELL_RECIPIENT,
+    dates_of,
+    identity_of,
+)
 
 __all__ = [
     "ASK_HOLDER",
     "DONE_FIRST",
     "END_RETENTION",
     "EVIDENCED",
+    "PROCEED",
     "RUN_ERASURE",
     "SEND",
     "SERVED",
@@ -43,13 +54,17 @@ __all__ = [
     "dates_of",
     "decide_line",
     "dispatch_message",
+    "erasure_begins",
     "extend",
     "identity_of",
+    "leave_to_staff",
     "open_case",
     "prepare_reply",
     "prove_identity",
     "queue",
+    "ready_copies",
     "record_answer",
+    "record_fetch",
     "record_recipient",
     "refuse",
     "reopen",

@@ -39,6 +39,13 @@ def reopen(desk: Desk, case_id: CaseId, by: Actor) -> None:
     write(desk, case, e.Reopened(at=desk.clock.now(), by=by.handle, lines=tuple(case.lines)))
 
 
+def leave_to_staff(desk: Desk, case_id: CaseId, reason: str, by: Actor = SYSTEM) -> None:
+    """Note that the case no longer goes by itself, and why (a stable code); said once."""
+    case = desk.cases.get(case_id)
+    if case.left is None and not case.final:
+        write(desk, case, e.LeftToStaff(at=desk.clock.now(), by=by.handle, reason=reason))
+
+
 def _stop(desk: Desk, case: Case, outcome: Outcome, kind: MessageKind, by: Actor) -> MessageId:
     """End every line that may end so; what cannot be refused is granted and still has to be carried out (rule 8)."""
     late = is_late(desk, case) and outcome in REFUSALS

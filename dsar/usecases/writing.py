@@ -21,7 +21,8 @@ ASK_HOLDER = "case.ask_holder"
 RUN_ERASURE = "case.run_erasure"
 TELL_RECIPIENT = "case.tell_recipient"
 END_RETENTION = "case.end_retention"
-"""Work kinds; each carries one id: message, task, case line (`case/line`), task, retention."""
+PROCEED = "case.proceed"
+"""Work kinds; each carries one id: message, task, case line (`case/line`), task, retention, `case/version`."""
 
 
 def dates_of(desk: Desk, case: Case) -> clock.Deadlines:

@@ -46,6 +46,7 @@ PRACTICE = Practice(
     document_hours=72,
     recipient_working_days=5,
     package_days=30,
+    copy_wait_days=7,
     breach_hours=72,
 )
 

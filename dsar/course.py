@@ -1,0 +1,192 @@
+"""What a case does next by itself: one step at a time, decided from the case alone, so that any worker may take it.
+
+Rules 3, 4, 5, 40, 53, 56 and 60 in the order they bind. A robot grants, and keeps what a text obliges to keep; it never
+refuses, weighs or corrects: those steps are left to people, and so is everything an approver sent back. Leaves out
+effects (`app.workflows.proceeding`) and the law of each move (`dsar.usecases`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from dsar.case import REPLIES, Case, Line, State, answered, pending
+from dsar.practice import Practice
+from dsar.rights import RIGHTS
+from dsar.usecases.replying import DONE_FIRST
+from dsar.vocabulary import LineId, MessageKind, Outcome, Right, TaskId
+
+SEARCHING = frozenset({Right.ACCESS, Right.PORTABILITY, Right.ERASURE})
+"""Rights for which every holder is asked."""
+BY_ITSELF = SEARCHING
+"""Rights a robot may grant: what is given, and what goes, follows from the pack."""
+_GIVEN = (Outcome.GRANTED, Outcome.PARTLY_GRANTED)
+_SHORTEST_WAIT = timedelta(days=1)
+
+
+class Turn(StrEnum):
+    """One step of a case."""
+
+    ACKNOWLEDGE = "acknowledge"
+    SEARCH = "search"
+    REVIEW = "review"
+    SEAL = "seal"
+    DECIDE = "decide"
+    SUBMIT = "submit"
+    REPLY = "reply"
+    ERASE = "erase"
+    SETTLE = "settle"
+    """Note what a holder's own answer has settled of the art. 19 notices."""
+    CLOSE = "close"
+    STAFF = "staff"
+    """A person has to act; said once."""
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The next step, the lines it is about, and until when to wait if that is all there is to do."""
+
+    turn: Turn
+    lines: tuple[LineId, ...] = ()
+    until: datetime | None = None
+    reason: str | None = None
+    """With STAFF: a stable code."""
+
+
+_WAIT = Next(Turn.WAIT)
+
+
+def next_step(case: Case, *, now: datetime, erase_from: datetime | None, settled: Sequence[TaskId] = ()) -> Next:
+    """Return what the case does next by itself.
+
+    `erase_from`: when an erasure stops waiting for the copy (`erasure_from`); `settled`: recipients not settled yet
+    whose holders have confirmed.
+    """
+    if case.final or case.left is not None:
+        return _WAIT
+    unheard = not any(one.kind is MessageKind.ACKNOWLEDGEMENT for one in case.messages.values())
+    if unheard and _acknowledgeable(case):
+        return Next(Turn.ACKNOWLEDGE, tuple(case.lines))
+    if settled:
+        return Next(Turn.SETTLE)
+    if case.state is State.DISPATCHING:
+        return _dispatching(case, now, erase_from)
+    return _NEXT.get(case.state, lambda _: _WAIT)(case)
+
+
+def _acknowledgeable(case: Case) -> bool:
+    """Before anything is decided: afterwards the reply itself tells the person (dsar rule 4)."""
+    return case.state not in (State.APPROVAL, State.DISPATCHING, State.DISPATCHED, State.RECIPIENTS_NOTIFIED)
+
+
+def _verified(case: Case) -> Next:
+    searched = any(line.right in SEARCHING for line in case.lines.values())
+    return Next(Turn.SEARCH if searched else Turn.REVIEW)
+
+
+def _reviewed(case: Case) -> Next:
+    """Copies are sealed before an erasure is decided (dsar rule 3); what people decide is left to them."""
+    open_lines = [line for line in case.lines.values() if line.outcome is None]
+    mine = [line for line in open_lines if line.right in BY_ITSELF and not RIGHTS[line.right].human_only]
+    copies = [line for line in mine if RIGHTS[line.right].seals_package]
+    unsealed = [line.id for line in copies if line.id not in case.packages.values()]
+    if unsealed:
+        return Next(Turn.SEAL, (unsealed[0],))
+    if copies:
+        return Next(Turn.DECIDE, (copies[0].id,))
+    if mine and _copies_settled(case):
+        return Next(Turn.DECIDE, (mine[0].id,))
+    if open_lines:
+        return Next(Turn.STAFF, reason="decision_needed")
+    # An acknowledgement cannot follow the decision: the letter waits for it (dsar rule 4).
+    return Next(Turn.SUBMIT) if case.acknowledged_at is not None else _WAIT
+
+
+def _dispatched(case: Case) -> Next:
+    return _WAIT if pending(case) else Next(Turn.CLOSE)
+
+
+_NEXT: Mapping[State, Callable[[Case], Next]] = {
+    State.VERIFIED: _verified,
+    State.REVIEW: _reviewed,
+    State.DISPATCHED: _dispatched,
+    State.RECIPIENTS_NOTIFIED: _dispatched,
+}
+"""States in which something happens by itself; beside them DISPATCHING, which also asks what time it is."""
+
+
+def _copies_settled(case: Case) -> bool:
+    return all(line.outcome is not None for line in case.lines.values() if RIGHTS[line.right].seals_package)
+
+
+def _dispatching(case: Case, now: datetime, erase_from: datetime | None) -> Next:
+    silent = [line for line in case.lines.values() if not _replied(case, line.id)]
+    ready = tuple(line.id for line in silent if not _owes_deed(line))
+    if ready:
+        return Next(Turn.REPLY, ready)
+    if any(not answered(case, line) for line in _bounced(case)):
+        return Next(Turn.STAFF, reason="reply_bounced")
+    erasures = [line.id for line in silent if line.right is Right.ERASURE and not line.started]
+    if erasures:
+        return _before_erasure(case, erasures[0], now, erase_from)
+    if any(line.right is not Right.ERASURE for line in silent):
+        return Next(Turn.STAFF, reason="deed_needed")
+    return _WAIT
+
+
+def _owes_deed(line: Line) -> bool:
+    """Say whether the reply has to wait for what it will say is done (dsar rule 53)."""
+    return RIGHTS[line.right].carries_out and line.outcome in DONE_FIRST and line.carried_out is None
+
+
+def _replied(case: Case, line: LineId) -> bool:
+    return any(line in one.lines for one in case.messages.values() if one.kind in REPLIES)
+
+
+def _bounced(case: Case) -> Iterable[LineId]:
+    return (line for one in case.messages.values() if one.bounced and one.kind in REPLIES for line in one.lines)
+
+
+def _before_erasure(case: Case, line: LineId, now: datetime, erase_from: datetime | None) -> Next:
+    """Export before erase: the copy was fetched, or the time for it is over (dsar rules 3, 53)."""
+    copies = _given_copies(case)
+    if not all(answered(case, copy) for copy in copies):
+        return _WAIT
+    if all(_fetched(case, copy) for copy in copies) or (erase_from is not None and now >= erase_from):
+        return Next(Turn.ERASE, (line,))
+    return Next(Turn.WAIT, until=erase_from)
+
+
+def _given_copies(case: Case) -> tuple[LineId, ...]:
+    return tuple(line.id for line in case.lines.values() if RIGHTS[line.right].seals_package and line.outcome in _GIVEN)
+
+
+def _fetched(case: Case, line: LineId) -> bool:
+    return any(package in case.fetched for package, of in case.packages.items() if of == line)
+
+
+def erasure_from(case: Case, practice: Practice, *, due: datetime) -> datetime | None:
+    """Return when an erasure of this case stops waiting for its copies; None when nothing is, or waits, to be fetched.
+
+    `practice.copy_wait_days` from the reply that brought the copy, but not past `due`, the last instant of the clock,
+    save that a person always has a day (dsar rules 3, 22, 53).
+    """
+    waiting = any(line.right is Right.ERASURE and line.outcome in _GIVEN for line in case.lines.values())
+    sent = [_answered_at(case, copy) for copy in _given_copies(case)]
+    known = [at for at in sent if at is not None]
+    if not waiting or not known or len(known) < len(sent):
+        return None
+    last = max(known)
+    return max(last + _SHORTEST_WAIT, min(last + timedelta(days=practice.copy_wait_days), due - _SHORTEST_WAIT))
+
+
+def _answered_at(case: Case, line: LineId) -> datetime | None:
+    sent = [
+        one.dispatched_at
+        for one in case.messages.values()
+        if one.kind in REPLIES and line in one.lines and not one.bounced and one.dispatched_at is not None
+    ]
+    return min(sent, default=None)

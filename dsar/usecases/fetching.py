@@ -1,0 +1,52 @@
+"""Copies the person may download, and that they did (dsar rules 3, 53, 58)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import cast
+
+from consent.ports import Json
+from dsar import clock, course, errors
+from dsar import events as e
+from dsar.case import Case, answered
+from dsar.ports import Desk, StoredPackage
+from dsar.usecases.writing import controller_of, dates_of, write
+from dsar.vocabulary import Actor, CaseId, PackageId
+
+
+def ready_copies(desk: Desk, case_id: CaseId) -> Sequence[StoredPackage]:
+    """Return the packages of a case that may be downloaded now: replied to, alive, not expired (dsar rule 58)."""
+    case, now = desk.cases.get(case_id), desk.clock.now()
+    stored = [desk.cases.package(package) for package, line in case.packages.items() if answered(case, line)]
+    return [one for one in stored if one.revoked_at is None and now < one.expires_at]
+
+
+def record_fetch(desk: Desk, case_id: CaseId, package_id: PackageId, by: Actor) -> None:
+    """Note a download, before the bytes leave (operations.md: no record, no action); the first one moves the case on.
+
+    Each further one is a ledger entry only. Raises CopyGone: not replied to yet, expired, revoked, of another case.
+    """
+    if package_id not in {one.id for one in ready_copies(desk, case_id)}:
+        raise errors.CopyGone(package_id)
+    case = desk.cases.get(case_id)
+    fetched = e.CopyFetched(at=desk.clock.now(), by=by.handle, package=package_id)
+    if package_id in case.fetched:
+        _journal_again(desk, case, fetched)
+        return
+    write(desk, case, fetched)
+
+
+def _journal_again(desk: Desk, case: Case, event: e.CopyFetched) -> None:
+    payload = cast("Mapping[str, Json]", {"case": case.id, "again": True, **e.encode(event)})
+    desk.journal.record(
+        e.kind_of(event), actor=event.by, controller=case.controller, subject=case.subject, payload=payload
+    )
+
+
+def erasure_begins(desk: Desk, case_id: CaseId) -> datetime | None:
+    """Return when the erasure of a case begins even if its copy was not fetched; None when nothing waits for that."""
+    case = desk.cases.get(case_id)
+    zone = controller_of(desk, case).time_zone
+    due = clock.last_instant(dates_of(desk, case).due_strict, zone)
+    return course.erasure_from(case, desk.practice, due=due)
