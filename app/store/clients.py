@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
-from app.sdk.scopes import join, parse
+from app.sdk.scopes import Scope, join, parse
 from app.store.rows.clients import ClientRow
 from app.tokens.records import Client, GrantType
 
@@ -51,7 +51,13 @@ class SqlClients:
     def of_party(self, party: str) -> list[Client]:
         """Return all clients of a party, oldest first."""
         found = self._connection.execute(select(_TABLE).where(ClientRow.party == party).order_by(ClientRow.created_at))
-        return [_client(row) for row in found]
+        return [client_of(row) for row in found]
+
+    def holders(self, controller: str) -> list[Client]:
+        """Return the registered holders of a controller, oldest first: live components that fulfil cases (rule 40)."""
+        live = (ClientRow.controller == controller, ClientRow.resource.is_not(None), ClientRow.suspended_at.is_(None))
+        found = self._connection.execute(select(_TABLE).where(*live).order_by(ClientRow.created_at, ClientRow.id))
+        return [client for client in map(_client, found) if Scope.CASES_FULFIL in client.scopes]
 
     def suspend(self, client: str, at: datetime) -> bool:
         """Suspend a client; False when it is unknown or suspended already."""
@@ -71,10 +77,11 @@ class SqlClients:
 
     def _one(self, where: ColumnElement[bool]) -> Client | None:
         row = self._connection.execute(select(_TABLE).where(where)).one_or_none()
-        return None if row is None else _client(row)
+        return None if row is None else client_of(row)
 
 
-def _client(row: Row[Any]) -> Client:
+def client_of(row: Any) -> Client:
+    """Return the client of a row of `oauth_clients`, however it was fetched."""
     return Client(
         id=row.id,
         controller=row.controller,

@@ -20,7 +20,7 @@ from app.vault.keys import Scope
 from app.workflows.cases import CaseWork, Waits
 from app.workflows.durable import Handler
 from consent.policy import Policy
-from consent.vocabulary import ControllerId, Shredded, SubjectRef
+from consent.vocabulary import ComponentId, ControllerId, Shredded, SubjectRef
 from dsar.ports import Desk
 from dsar.practice import Practice
 
@@ -55,6 +55,12 @@ def _notes(controller: ControllerId, subject: SubjectRef | None) -> Scope:
     return Scope(controller, subject or _OWN, HOUSE, NOTES)
 
 
+class UnknownHolderError(LookupError):
+    """A holder that is no registered client: whose keys it seals under cannot be said, so nothing is destroyed."""
+
+    code = "holder_unknown"
+
+
 class CaseUnitFace:
     """A records unit as cases see it."""
 
@@ -65,6 +71,10 @@ class CaseUnitFace:
     @property
     def subjects(self) -> SqlSubjects:
         return self.records.subjects
+
+    def party_of(self, holder: ComponentId) -> str:
+        """Return under whose name keys of a holder's data are kept. Raises UnknownHolderError."""
+        return holding_party(self.records, holder)
 
     def commit(self) -> None:
         """Make everything in the unit durable at once."""
@@ -78,6 +88,16 @@ class CaseUnitFace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.records.__exit__(kind, error, trace)
+
+
+def holding_party(records: RecordsUnit, holder: ComponentId) -> str:
+    """Return the party that runs a holder, suspended or not; the house is its own. Raises UnknownHolderError."""
+    if holder == HOUSE:
+        return HOUSE
+    found = records.clients.find(holder)
+    if found is None:
+        raise UnknownHolderError(holder)
+    return found.party
 
 
 @dataclass(frozen=True, slots=True)

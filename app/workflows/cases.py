@@ -21,8 +21,7 @@ from app.vault.errors import PartitionBusy, ProviderUnavailable, SurvivorUnverif
 from app.vault.keys import Basis, Keep, Selector, Target
 from app.vault.ports import ErasureState, Json
 from app.workflows.durable import Handler, Steps
-from consent.policy import Policy
-from consent.vocabulary import LegalBasis, SubjectRef
+from consent.vocabulary import ComponentId, LegalBasis, SubjectRef
 from dsar import clock, usecases
 from dsar.case import Case, Line
 from dsar.errors import ErasurePartial
@@ -60,6 +59,10 @@ class CaseUnit(Protocol):
     def desk(self) -> Desk: ...
     @property
     def subjects(self) -> Forgetting: ...
+    def party_of(self, holder: ComponentId) -> str:
+        """Return whose keys a holder seals under: its party's, the house's own for the house. Raises for nobody's."""
+        ...
+
     def commit(self) -> None: ...
 
 
@@ -156,7 +159,7 @@ class CaseWork:
 
     def _request(self, case: CaseId, line: LineId) -> str:
         with self._unit() as unit:
-            target = _target(unit.desk, case, line)
+            target = _target(unit, case, line)
         return self._eraser.request(erasure_of(line), [target]).value
 
     def _certified(self, erasure: str, steps: Steps) -> bool:
@@ -177,7 +180,7 @@ class CaseWork:
     def _forget(self, case: CaseId, line: LineId) -> str:
         with self._unit() as unit:
             desk = unit.desk
-            target = _target(desk, case, line)
+            target = _target(unit, case, line)
             if any(keep.selector == _PROFILE for keep in target.keep):
                 return "retained"
             unit.subjects.forget(SubjectRef(target.subject), desk.clock.now())
@@ -257,12 +260,12 @@ class CaseWork:
                 return "ended"
             if kept.until > _today(desk, kept):
                 return "early"
-            return "alone" if _ends_with(desk, kept) else "shared"
+            return "alone" if _ends_with(unit, kept) else "shared"
 
     def _request_end(self, retention: str) -> str:
         with self._unit() as unit:
             kept = unit.desk.cases.retention(retention)
-            only = _ends_with(unit.desk, kept)
+            only = _ends_with(unit, kept)
         return self._eraser.request(f"era_{retention}", [Target(kept.controller, kept.subject, only=only)]).value
 
     def _end(self, retention: str) -> str:
@@ -272,7 +275,7 @@ class CaseWork:
             kept = desk.cases.retention(retention)
             if kept.erased_at is not None:
                 return "ended"
-            if _PROFILE in _ends_with(desk, kept):
+            if _PROFILE in _ends_with(unit, kept):
                 unit.subjects.forget(kept.subject, desk.clock.now())
             _ask_to_erase(desk, kept)
             desk.cases.end_retention(retention, desk.clock.now())
@@ -304,10 +307,10 @@ def _parts(ref: str) -> tuple[CaseId, LineId, int]:
     return CaseId(case), LineId(line), int(number[0]) if number else 1
 
 
-def _target(desk: Desk, case: CaseId, line: LineId) -> Target:
-    found = desk.cases.get(case)
+def _target(unit: CaseUnit, case: CaseId, line: LineId) -> Target:
+    found = unit.desk.cases.get(case)
     subject = _erased_subject(found, found.lines[line])
-    return Target(found.controller, subject, keep=_keeps(desk.cases.retentions(case), desk.policy))
+    return Target(found.controller, subject, keep=_keeps(unit, unit.desk.cases.retentions(case)))
 
 
 def _erased_subject(case: Case, line: Line) -> SubjectRef:
@@ -316,18 +319,21 @@ def _erased_subject(case: Case, line: Line) -> SubjectRef:
     return case.subject
 
 
-def _keeps(retentions: Sequence[StoredRetention], policy: Policy) -> tuple[Keep, ...]:
+def _keeps(unit: CaseUnit, retentions: Sequence[StoredRetention]) -> tuple[Keep, ...]:
     """Return what outlives the shred: per holder, category and basis, with its latest end (dsar rule 49)."""
     ordered = sorted(retentions, key=_rank)
-    kept = {selector: (one.until, one.legal_ref) for one in ordered for selector in _selectors(one, policy)}
+    kept = {selector: (one.until, one.legal_ref) for one in ordered for selector in _selectors(unit, one)}
     return tuple(Keep(selector, until, reason) for selector, (until, reason) in kept.items())
 
 
-def _selectors(retention: StoredRetention, policy: Policy) -> tuple[Selector, ...]:
-    """A key that lives on a consent is not kept for a purpose that has another basis (vault.md section 1)."""
-    on_consent = policy.purposes[retention.purpose].basis is LegalBasis.CONSENT
+def _selectors(unit: CaseUnit, retention: StoredRetention) -> tuple[Selector, ...]:
+    """A key that lives on a consent is not kept for a purpose that has another basis (vault.md section 1).
+
+    A retention names a component, a key the party that runs it.
+    """
+    on_consent = unit.desk.policy.purposes[retention.purpose].basis is LegalBasis.CONSENT
     basis = Basis.CONSENT if on_consent else Basis.OTHER
-    own = Selector(holder=retention.holder, category=retention.category, basis=basis)
+    own = Selector(holder=unit.party_of(retention.holder), category=retention.category, basis=basis)
     return (own, _PROFILE) if _identifies(retention) else (own,)
 
 
@@ -336,14 +342,14 @@ def _identifies(retention: StoredRetention) -> bool:
     return retention.holder == HOUSE and retention.category.partition(".")[0] in IDENTIFYING
 
 
-def _ends_with(desk: Desk, retention: StoredRetention) -> tuple[Selector, ...]:
+def _ends_with(unit: CaseUnit, retention: StoredRetention) -> tuple[Selector, ...]:
     """Return the keys that go with this retention: those that no other one keeps for longer.
 
     Ordered by end, then id: of two that end together the last one alone takes the key, whichever runs first.
     """
-    longer = [one for one in desk.cases.retentions(retention.case) if _rank(one) > _rank(retention)]
-    kept = {selector for one in longer for selector in _selectors(one, desk.policy)}
-    return tuple(selector for selector in _selectors(retention, desk.policy) if selector not in kept)
+    longer = [one for one in unit.desk.cases.retentions(retention.case) if _rank(one) > _rank(retention)]
+    kept = {selector for one in longer for selector in _selectors(unit, one)}
+    return tuple(selector for selector in _selectors(unit, retention) if selector not in kept)
 
 
 def _rank(retention: StoredRetention) -> tuple[date, str]:

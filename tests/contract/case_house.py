@@ -14,7 +14,9 @@ from sqlalchemy import Engine, text
 from app.outbound.package import Copies, Words, assemble
 from app.outbound.uploads import Uploads, Whose, gather, upload_scope
 from app.profiles import Profile
+from app.sdk.scopes import Scope as Permission
 from app.settings import read_settings
+from app.tokens.records import Client, GrantType
 from app.vault.errors import Erased, UnknownKey
 from app.vault.keys import Basis, Scope
 from app.wiring import House, build, migrate
@@ -43,6 +45,8 @@ from dsar.vocabulary import (
 ROOT = Path(__file__).resolve().parents[2]
 DPO = Actor("staff_dpo", human=True, dpo=True)
 ACCOUNTS, FILES = ComponentId("accounts_store"), ComponentId("file_store")
+PARTIES = {ACCOUNTS: "nuage", FILES: "compliance"}
+"""Who runs each holder: keys are kept by party, tasks by component."""
 BALANCES, PAPERS = CategoryId("accounts.balances"), CategoryId("identity.papers")
 OVERVIEW, AML = PurposeId("wealth_overview"), PurposeId("aml_duties")
 ENDED = date.today()  # noqa: DTZ011
@@ -59,7 +63,7 @@ class Holder:
     rows: list[bytes] = field(default_factory=list)
 
     def scope(self, subject: str) -> Scope:
-        return Scope(self.house.controller, subject, self.name, self.category, basis=self.basis)
+        return Scope(self.house.controller, subject, PARTIES[self.name], self.category, basis=self.basis)
 
     def store(self, subject: str, *records: dict[str, object]) -> None:
         for at, record in enumerate(records):
@@ -145,8 +149,29 @@ class Story:
         return done
 
 
+def register(house: House) -> None:
+    """Enter both holders into the register of clients; they answer without the wire, so their keys are no keys."""
+    with house.units.writing() as unit:
+        for name, party in PARTIES.items():
+            holder = Client(
+                id=name,
+                controller=house.controller,
+                party=party,
+                name=name,
+                jwks={"keys": []},
+                scopes=frozenset({Permission.CASES_FULFIL}),
+                grants=frozenset({GrantType.CLIENT_CREDENTIALS}),
+                redirect_uris=(),
+                resource=f"https://{name}.example",
+                created_at=now(),
+            )
+            unit.clients.add(holder)
+        unit.commit()
+
+
 def begin(house: House, rows: int = 310) -> Story:
     """Open access and erasure for one person whose data two holders keep."""
+    register(house)
     subject = house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.FR)
     accounts, files = Holder(house, ACCOUNTS, BALANCES, Basis.CONSENT), Holder(house, FILES, PAPERS, Basis.OTHER)
     accounts.store(subject, *({"bank": "=HYPERLINK(1)", "balance": n} for n in range(rows)))

@@ -102,6 +102,23 @@ def test_clients(connection: Connection) -> None:
         clients.add(replace(CLIENT, id="second"))
 
 
+def test_the_holders_of_a_controller_are_its_live_components_that_fulfil_cases(connection: Connection) -> None:
+    """Dsar rule 40."""
+    clients = SqlClients(connection)
+    fulfils = frozenset({Scope.CASES_FULFIL})
+    more = {
+        "store": {"resource": "https://a.example", "scopes": fulfils},
+        "later": {"resource": "https://b.example", "scopes": fulfils, "created_at": NOW + timedelta(days=1)},
+        "bare": {"resource": None, "scopes": fulfils},
+        "reader": {"resource": "https://c.example", "scopes": frozenset({Scope.KEYS_LEASE})},
+        "abroad": {"resource": "https://d.example", "scopes": fulfils, "controller": "another"},
+        "off": {"resource": "https://e.example", "scopes": fulfils, "suspended_at": NOW},
+    }
+    for name, fields in more.items():
+        clients.add(replace(CLIENT, id=name, **fields))
+    assert [each.id for each in clients.holders(CLIENT.controller)] == ["collector", "store", "later"]
+
+
 def test_an_id_is_spent_once_for_its_kind_and_owner(tokens: SqlTokens) -> None:
     assert tokens.spend("dpop", "k", "j", NOW)
     assert not tokens.spend("dpop", "k", "j", NOW + timedelta(1))
