@@ -57,7 +57,7 @@ class SqlClients:
         """Return the registered holders of a controller, oldest first: live components that fulfil cases (rule 40)."""
         live = (ClientRow.controller == controller, ClientRow.resource.is_not(None), ClientRow.suspended_at.is_(None))
         found = self._connection.execute(select(_TABLE).where(*live).order_by(ClientRow.created_at, ClientRow.id))
-        return [client for client in map(_client, found) if Scope.CASES_FULFIL in client.scopes]
+        return [client for client in map(client_of, found) if Scope.CASES_FULFIL in client.scopes]
 
     def suspend(self, client: str, at: datetime) -> bool:
         """Suspend a client; False when it is unknown or suspended already."""
