@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 CHROMIUM = "/usr/bin/chromium"
 ARGS = [
@@ -40,12 +40,19 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+class _Quiet(WSGIRequestHandler):
+    """Addresses hold sign-in links: they are logged nowhere, not even here."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's own name
+        """Say nothing."""
+
+
 class Server:
     """The application on a free port, called localhost (WebAuthn knows no addresses)."""
 
     def __init__(self) -> None:
         self._app: Flask | None = None
-        self._server = make_server("127.0.0.1", 0, self._serve, threaded=True)
+        self._server = make_server("127.0.0.1", 0, self._serve, threaded=True, request_handler=_Quiet)
         self.origin = f"http://localhost:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
 
+from tests.doors.browsing import chromium
 from tests.doors.pages_house import Town, Visitor
 
 
@@ -20,3 +23,16 @@ def town(tmp_path: Path) -> Iterator[Town]:
 @pytest.fixture
 def visitor(town: Town) -> Visitor:
     return Visitor(town.app())
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium a run; take a fresh window of it (`browsing.window`) in each test."""
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def axe() -> Axe:
+    """The accessibility rules."""
+    return Axe()

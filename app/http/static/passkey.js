@@ -4,8 +4,10 @@
   const form = document.querySelector("form[data-passkey]");
   if (!form) return;
   const button = form.querySelector("button");
+  const without = document.querySelector("[data-passkey-without]");
   const told = document.querySelector("[data-passkey-told]");
   const say = (text) => { told.textContent = text; told.hidden = false; };
+  without.hidden = true;
   if (!window.PublicKeyCredential || !PublicKeyCredential.parseCreationOptionsFromJSON) {
     say(form.dataset.unsupported);
     return;
