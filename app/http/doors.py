@@ -242,7 +242,19 @@ class Staff(Protocol):
 class Mail(Protocol):
     """Sending mail: queued with the unit, sent after it commits. Bodies carry no personal data."""
 
-    def send(self, controller: ControllerId, *, to: str, subject: str, text: str, html: str, kind: str) -> str: ...
+    def send(
+        self,
+        controller: ControllerId,
+        *,
+        to: str,
+        subject: str,
+        text: str,
+        html: str,
+        kind: str,
+        locale: str = ...,
+    ) -> str:
+        """`locale` is the language of the words, as BCP 47 has it."""
+        ...
 
 
 class JourneyFacts(Protocol):

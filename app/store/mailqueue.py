@@ -13,6 +13,8 @@ from consent.vocabulary import ControllerId
 
 SEND = "mail.send"
 """The work that sends one queued mail; its reference is the mail's id."""
+UNDETERMINED = "und"
+"""BCP 47: nobody said in which language the words are."""
 SealMail = Callable[[ControllerId, str, bytes], bytes]
 """(controller, mail id, plaintext) -> sealed record."""
 
@@ -27,10 +29,21 @@ class MailQueue:
         self._clock = clock
         self._ids = ids
 
-    def send(self, controller: ControllerId, *, to: str, subject: str, text: str, html: str, kind: str) -> str:
+    def send(
+        self,
+        controller: ControllerId,
+        *,
+        to: str,
+        subject: str,
+        text: str,
+        html: str,
+        kind: str,
+        locale: str = UNDETERMINED,
+    ) -> str:
         """Queue a mail and the work that sends it; returns the mail's id. `kind` names the template."""
         mail = self._ids.new("mail")
-        plain = json.dumps({"to": to, "subject": subject, "text": text, "html": html}, ensure_ascii=False).encode()
+        said = {"to": to, "subject": subject, "text": text, "html": html, "locale": locale}
+        plain = json.dumps(said, ensure_ascii=False).encode()
         row = QueuedMailRow(
             id=mail,
             controller=controller,

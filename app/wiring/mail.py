@@ -10,11 +10,9 @@ from app.outbound.outbox import LocalOutbox
 from app.outbound.sendgrid_v3 import SendGridMailer
 from app.outbound.smtp import SmtpMailer
 from app.settings import Settings
+from app.store.mailqueue import UNDETERMINED
 from app.workflows.mail import HandedOver, HandOver
 from consent.ports import Clock
-
-UNDETERMINED = "und"
-"""BCP 47: the language of a queued mail is in its text, not beside it."""
 
 
 def mailer(settings: Settings, clock: Clock) -> Mailer:
@@ -41,7 +39,8 @@ def hand_over_to(chosen: Mailer) -> HandOver:
 
     def hand_over(mail: str, kind: str, said: Mapping[str, str]) -> HandedOver:
         try:
-            chosen.send(Message(key=mail, template=kind, locale=UNDETERMINED, **said))
+            # mail queued before languages were kept says none
+            chosen.send(Message(key=mail, template=kind, **{"locale": UNDETERMINED, **said}))
         except MailRefused:
             return HandedOver.REFUSED
         except MailUnavailable:

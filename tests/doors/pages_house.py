@@ -51,6 +51,7 @@ class Letter:
     text: str
     html: str
     kind: str
+    locale: str = "und"
 
 
 class Post:
@@ -59,8 +60,18 @@ class Post:
     def __init__(self) -> None:
         self.queued: list[Letter] = []
 
-    def send(self, controller: ControllerId, *, to: str, subject: str, text: str, html: str, kind: str) -> str:
-        self.queued.append(Letter(to, subject, text, html, kind))
+    def send(
+        self,
+        controller: ControllerId,
+        *,
+        to: str,
+        subject: str,
+        text: str,
+        html: str,
+        kind: str,
+        locale: str = "und",
+    ) -> str:
+        self.queued.append(Letter(to, subject, text, html, kind, locale))
         return f"mail_{len(self.queued)}"
 
 
