@@ -15,8 +15,7 @@ from enum import StrEnum
 from dsar.case import REPLIES, Case, Line, State, answered, pending
 from dsar.practice import Practice
 from dsar.rights import RIGHTS
-from dsar.usecases.replying import DONE_FIRST
-from dsar.vocabulary import LineId, MessageKind, Outcome, Right, TaskId
+from dsar.vocabulary import DONE_FIRST, LineId, MessageKind, Outcome, Right, TaskId
 
 SEARCHING = frozenset({Right.ACCESS, Right.PORTABILITY, Right.ERASURE})
 """Rights for which every holder is asked."""
@@ -74,7 +73,8 @@ def next_step(case: Case, *, now: datetime, erase_from: datetime | None, settled
         return Next(Turn.SETTLE)
     if case.state is State.DISPATCHING:
         return _dispatching(case, now, erase_from)
-    return _NEXT.get(case.state, lambda _: _WAIT)(case)
+    step = _NEXT.get(case.state)
+    return step(case) if step is not None else _WAIT
 
 
 def _acknowledgeable(case: Case) -> bool:

@@ -75,6 +75,12 @@ REFUSALS = frozenset({Outcome.REFUSED, Outcome.PARTLY_GRANTED, Outcome.UNPROVEN,
 """Outcomes that refuse something: a reasoned letter within one month (GDPR art. 12(4); dsar rules 18, 57)."""
 
 
+DONE_FIRST = frozenset(
+    {Outcome.GRANTED, Outcome.PARTLY_GRANTED, Outcome.CORRECTED, Outcome.COMPLETED, Outcome.STATEMENT_ADDED}
+)
+"""Outcomes whose reply says that something is done: it waits until it is (dsar rule 53)."""
+
+
 class Ground(StrEnum):
     """Every ground of refusal the software accepts; which right accepts which is `dsar.rights` (dsar rule 57)."""
 

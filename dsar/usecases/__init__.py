@@ -13,7 +13,7 @@ from dsar.usecases.erasing import begin_erasure, carry_out, record_recipient, ve
 from dsar.usecases.fetching import erasure_begins, ready_copies, record_fetch
 from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
 from dsar.usecases.reading import queue, timeline
-from dsar.usecases.replying import DONE_FIRST, bounce_message, close, dispatch_message, prepare_reply
+from dsar.usecases.replying import bounce_message, close, dispatch_message, prepare_reply
 from dsar.usecases.searching import record_answer, seal_package, search_gaps, start_review, start_search
 from dsar.usecases.stopping import close_unanswered, leave_to_staff, reopen, withdraw_request
 from dsar.usecases.writing import (
@@ -29,7 +29,6 @@ from dsar.usecases.writing import (
 
 __all__ = [
     "ASK_HOLDER",
-    "DONE_FIRST",
     "END_RETENTION",
     "EVIDENCED",
     "PROCEED",

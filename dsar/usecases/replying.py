@@ -11,7 +11,7 @@ from dsar.case import Case, Line, State, ending, pending, unanswered
 from dsar.ports import Desk
 from dsar.rights import RIGHTS
 from dsar.usecases.writing import controller_of, dates_of, line_of, pause_in_time, prepare, write
-from dsar.vocabulary import REFUSALS, SYSTEM, Actor, CaseId, LineId, MessageId, MessageKind, Outcome
+from dsar.vocabulary import DONE_FIRST, REFUSALS, SYSTEM, Actor, CaseId, LineId, MessageId, MessageKind
 
 
 def prepare_reply(desk: Desk, case_id: CaseId, lines: Sequence[LineId], by: Actor = SYSTEM) -> MessageId:
@@ -26,11 +26,6 @@ def prepare_reply(desk: Desk, case_id: CaseId, lines: Sequence[LineId], by: Acto
         _check_repliable(line_of(case, line))
     refusing = any(line_of(case, line).outcome in REFUSALS for line in lines)
     return prepare(desk, case, MessageKind.REFUSAL if refusing else MessageKind.REPLY, tuple(lines), by)
-
-
-DONE_FIRST = frozenset(
-    {Outcome.GRANTED, Outcome.PARTLY_GRANTED, Outcome.CORRECTED, Outcome.COMPLETED, Outcome.STATEMENT_ADDED}
-)
 
 
 def _check_repliable(line: Line) -> None:
