@@ -8,8 +8,9 @@ challenge lives in the server session and is taken out before anything is verifi
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from webauthn import (
@@ -28,10 +29,11 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from app.http.doors import Doors, DoorUnit, PasskeyFacts
+from app.http.doors import Doors, DoorUnit, Enrolments, PasskeyFacts
 from app.http.errors import CodeWrong, PasskeyRefused, PasskeyTooNew
 from app.http.forms import keyed
 from app.http.sessions import digest as sha256
+from consent.ports import Clock
 from consent.vocabulary import ControllerId, SubjectRef
 
 Kind = Literal["subject", "staff"]
@@ -42,8 +44,24 @@ CODE_LIFE = timedelta(days=60)
 _LARGEST = 16_384
 
 
+class Press(Protocol):
+    """What prints a code: the time and randomness; the doors have both, and so has the operator."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def entropy(self) -> Callable[[int], bytes]: ...
+
+
+class CodeBook(Protocol):
+    """A unit that keeps codes."""
+
+    @property
+    def enrolments(self) -> Enrolments: ...
+
+
 def issue_code(
-    of: Doors, unit: DoorUnit, *, kind: Kind, person: str, controller: ControllerId, cooling: timedelta
+    of: Press, unit: CodeBook, *, kind: Kind, person: str, controller: ControllerId, cooling: timedelta
 ) -> str:
     """Return a fresh printed code (98 bits, five groups of four) that permits one passkey; only its hash is stored.
 

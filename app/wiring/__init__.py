@@ -2,16 +2,38 @@
 
 from app.wiring.application import application
 from app.wiring.house import House, UnknownControllerError, build, migrate
-from app.wiring.operator import hold_back, pool, restored_vault, sealed_cohort
+from app.wiring.operator import (
+    EnrolmentError,
+    add_staff,
+    dismiss_staff,
+    hold_back,
+    issue_code,
+    pool,
+    present_staff,
+    restored_vault,
+    sealed_cohort,
+)
+from app.wiring.releases import Departed, ReleaseRefused, plan_release, planned_releases, release, seal_for_pool
 
 __all__ = [
+    "Departed",
+    "EnrolmentError",
     "House",
+    "ReleaseRefused",
     "UnknownControllerError",
+    "add_staff",
     "application",
     "build",
+    "dismiss_staff",
     "hold_back",
+    "issue_code",
     "migrate",
+    "plan_release",
+    "planned_releases",
     "pool",
+    "present_staff",
+    "release",
     "restored_vault",
+    "seal_for_pool",
     "sealed_cohort",
 ]

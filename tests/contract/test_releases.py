@@ -1,0 +1,153 @@
+"""A table leaves once a DPO approved exactly these files, and not before (exports.md rules 4, 6, 7)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from app.demo.generator import Standing, Subject, analysable, make_subjects
+from app.exports.errors import PoolChanged
+from app.settings import read_settings
+from app.vault.keys import Target
+from app.wiring import House, ReleaseRefused, build, hold_back, plan_release, release, seal_for_pool
+from app.wiring.releases import AlreadyReleased, CandidateUnknown, ProfileUnknown, release_profile
+from consent.vocabulary import SubjectRef
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = "portfolio_statistics"
+
+
+@pytest.fixture
+def house(tmp_path: Path, records_engine: Engine, keys_engine: Engine) -> Iterator[House]:
+    said = {
+        "REGARD_DATA_DIR": str(tmp_path / "var"),
+        "REGARD_POLICIES_DIR": str(ROOT / "policies"),
+        "REGARD_RECORDS_URL": records_engine.url.render_as_string(hide_password=False),
+        "REGARD_KEYS_URL": keys_engine.url.render_as_string(hide_password=False),
+    }
+    built = build(read_settings(said))
+    yield built
+    built.close()
+
+
+PEOPLE = list(make_subjects(7, date(2026, 3, 1)))
+GONE = [each for each in PEOPLE if each.standing is not Standing.PRESENT]
+
+
+def live() -> list[tuple[str, dict[str, Any]]]:
+    return [(f"sub_live_{each.number}", analysable(each)) for each in PEOPLE if each.standing is Standing.PRESENT]
+
+
+def fill(house: House, people: list[Subject], prefix: str = "sub_gone") -> list[SubjectRef]:
+    profile = release_profile(house, PROFILE)
+    refs = [SubjectRef(f"{prefix}_{each.number}") for each in people]
+    house.vault.create_subjects(house.controller, list(refs))
+    sealed = [seal_for_pool(house, ref, profile, analysable(each)) for ref, each in zip(refs, people, strict=True)]
+    hold_back(house, profile, list(zip(refs, sealed, strict=True)))
+    return refs
+
+
+def approve(house: House, candidate: str, digest: str) -> None:
+    with house.units.writing() as unit:
+        assert unit.release_candidates.approve(candidate, digest, "stf_dpo", house.units.clock.now())
+        unit.commit()
+
+
+def grounds(refused: ReleaseRefused) -> list[str]:
+    return [reason.ground.value for reason in refused.reasons]
+
+
+def test_a_table_leaves_with_its_approval_once_and_empties_the_pool(house: House) -> None:
+    refs = fill(house, GONE)
+    planned = plan_release(house, PROFILE, live())
+    with pytest.raises(ReleaseRefused) as refused:
+        release(house, planned.id, live())
+    assert grounds(refused.value) == ["not_approved"]
+    approve(house, planned.id, planned.digest)
+    gone = release(house, planned.id, live())
+    assert gone.output.digest == planned.digest, "the very files that were shown"
+    assert gone.subjects == len(GONE)
+    assert gone.approved_by == "stf_dpo"
+    with house.units.reading() as unit:
+        assert unit.exports.members(gone.cohort) == frozenset(refs)
+        assert list(unit.exports.open_pool(house.controller, PROFILE, now=house.units.clock.now())) == []
+        found = unit.release_candidates.find(planned.id)
+        assert found is not None
+        assert found.cohort == gone.cohort
+    house.ledger.integrate()
+    assert house.ledger.position(gone.entry) is not None
+    with pytest.raises(AlreadyReleased):
+        release(house, planned.id, live())
+
+
+def test_who_was_erased_meanwhile_closes_the_gate_for_the_old_approval(house: House) -> None:
+    """Rules 4, 6: still erasable until sealed, and an approval is of exactly the files that were shown."""
+    refs = fill(house, GONE)
+    planned = plan_release(house, PROFILE, live())
+    approve(house, planned.id, planned.digest)
+    house.vault.shred("era_1", [Target(house.controller, refs[0])])
+    with pytest.raises(ReleaseRefused) as refused:
+        release(house, planned.id, live())
+    assert grounds(refused.value) == ["approval_of_another_table"]
+    again = plan_release(house, PROFILE, live())
+    assert again.digest != planned.digest
+    approve(house, again.id, again.digest)
+    assert release(house, again.id, live()).subjects == len(GONE) - 1
+
+
+def test_what_cannot_be_released_is_not_even_shown(house: House) -> None:
+    """Rule 4: at least 100 subjects; rule 6: no live base, no release. Nothing is stored."""
+    fill(house, GONE[:99])
+    with pytest.raises(ReleaseRefused) as refused:
+        plan_release(house, PROFILE, None)
+    assert {"cohort_too_small", "live_base_missing"} <= set(grounds(refused.value))
+    with house.units.reading() as unit:
+        assert list(unit.release_candidates.of([house.controller])) == []
+
+
+def test_an_empty_pool_is_refused_with_its_reason(house: House) -> None:
+    with pytest.raises(ReleaseRefused) as refused:
+        plan_release(house, PROFILE, live())
+    assert "cohort_too_small" in grounds(refused.value)
+
+
+def test_the_report_holds_figures_of_groups_and_no_reference(house: House) -> None:
+    """Rule 7: what the DPO reads says nothing of anyone."""
+    fill(house, GONE)
+    told = json.dumps(plan_release(house, PROFILE, live()).report)
+    assert "sub_" not in told
+    assert json.loads(told)["subjects_in"] == len(GONE)
+
+
+def test_the_unknown_is_refused(house: House) -> None:
+    with pytest.raises(ProfileUnknown):
+        plan_release(house, "portfolio", live())
+    with pytest.raises(CandidateUnknown):
+        release(house, "rel_nobody", live())
+
+
+def test_two_releases_of_one_candidate_seal_one_cohort(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second finds the pool empty or the candidate gone; nobody is in two cohorts."""
+    fill(house, GONE)
+    planned = plan_release(house, PROFILE, live())
+    approve(house, planned.id, planned.digest)
+    from app.wiring import releases
+
+    genuine = releases._sealed
+
+    def raced(*words: Any) -> str:
+        monkeypatch.setattr(releases, "_sealed", genuine)
+        release(house, planned.id, live())
+        return genuine(*words)
+
+    monkeypatch.setattr(releases, "_sealed", raced)
+    with pytest.raises((AlreadyReleased, PoolChanged)):
+        release(house, planned.id, live())
+    with house.units.reading() as unit:
+        assert len(unit.exports.cohorts(house.controller)) == 1
