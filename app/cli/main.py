@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from app import policyfiles
+from app.cli.clients import clients
 from app.cli.demo import run as run_demo
 from app.cli.keys import keys
 from app.cli.opening import FAULTY, opened, report, settings
@@ -32,6 +33,7 @@ def main() -> None:
 
 
 main.add_command(keys)
+main.add_command(clients)
 
 
 @main.group()

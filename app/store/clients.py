@@ -53,6 +53,11 @@ class SqlClients:
         found = self._connection.execute(select(_TABLE).where(ClientRow.party == party).order_by(ClientRow.created_at))
         return [client_of(row) for row in found]
 
+    def of_controller(self, controller: str) -> list[Client]:
+        """Return all clients of a controller, suspended or not, oldest first."""
+        query = select(_TABLE).where(ClientRow.controller == controller).order_by(ClientRow.created_at, ClientRow.id)
+        return [client_of(row) for row in self._connection.execute(query)]
+
     def holders(self, controller: str) -> list[Client]:
         """Return the registered holders of a controller, oldest first: live components that fulfil cases (rule 40)."""
         live = (ClientRow.controller == controller, ClientRow.resource.is_not(None), ClientRow.suspended_at.is_(None))
