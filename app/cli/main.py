@@ -18,8 +18,10 @@ import click
 from app import policyfiles
 from app.cli.clients import clients
 from app.cli.demo import run as run_demo
+from app.cli.exports import exports
 from app.cli.keys import keys
 from app.cli.opening import FAULTY, opened, report, settings
+from app.cli.staff import enrol, staff
 from app.ledger.bundle import About, Selection
 from app.sdk import verify as offline
 from app.settings import Secret, Settings
@@ -33,6 +35,9 @@ def main() -> None:
 
 
 main.add_command(keys)
+main.add_command(exports)
+main.add_command(staff)
+main.add_command(enrol)
 main.add_command(clients)
 
 
