@@ -8,12 +8,15 @@ from __future__ import annotations
 import atexit
 import os
 
+from app.http.fastlane import FastLane
 from app.settings import read_settings
 from app.vault.process import harden_process
-from app.wiring import application, build
+from app.wiring import build, serving
 
 harden_process()
 _house = build(read_settings(os.environ))
 _house.work.launch()
 atexit.register(_house.close)
-application = application(_house)  # type: ignore[assignment]  # the name web servers look for
+application = serving(_house)
+if isinstance(application, FastLane):
+    atexit.register(application.close)

@@ -119,6 +119,32 @@ class Reads(Protocol):
         ...
 
 
+class Agreed(Protocol):
+    """Consents as the decision looks them up."""
+
+    def find(self, controller: ControllerId, consent: ConsentId, /) -> Consent | None: ...
+
+    def of_subject(
+        self, controller: ControllerId, subject: SubjectRef, purpose: PurposeId | None = None, /
+    ) -> tuple[Consent, ...]: ...
+
+
+class Reading(Protocol):
+    """What the decision reads and nothing else; every `Unit` is one."""
+
+    @property
+    def consents(self) -> Agreed: ...
+
+    @property
+    def standings(self) -> Standings: ...
+
+    @property
+    def components(self) -> Components: ...
+
+    @property
+    def reads(self) -> Reads: ...
+
+
 class Unit(Protocol):
     """One unit of work: leaving the `with` block without `commit()` means nothing happened."""
 

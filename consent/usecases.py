@@ -16,13 +16,14 @@ from consent.errors import AskedTooSoonError, NoSuchConsentError, UnfitError
 from consent.events import Actor, ActorKind, Channel, EndReason, Event, Evidence, Shown, SuspensionReason
 from consent.journey import Agreement
 from consent.policy import FigureName, Policy
-from consent.ports import Ids, Json, Unit
+from consent.ports import Ids, Json, Reading, Unit
 from consent.proposal import Proposal, agreement_faults, processors_digest, proposal_faults, quiet_until, terms
 from consent.record import FINAL, Consent, Differences, State, differences, next_reminder, visible
 from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, SubjectRef
 
 RECEIPT, ENDED, CHANGED, REMINDER = "consent.receipt", "consent.ended", "consent.changed", "consent.reminder"
-"""The follow-up work this module enqueues, each with the consent's id as its only argument."""
+"""The follow-up work this module enqueues: `consent/version` names which event asks for it, so that no later one is
+taken for the same work; a reminder's is `consent/day`."""
 
 
 def propose(
@@ -123,7 +124,7 @@ def give(
         )
         if record.state is State.REQUESTED and given.state is State.ACTIVE:
             _replace_former(unit, given, by, channel, at)
-            _remind(unit, policy, given, at)
+            set_reminder(unit, policy, given, at)
         unit.commit()
     return given
 
@@ -275,12 +276,24 @@ def read(unit: Unit, *, controller: ControllerId, consent: ConsentId, by: Actor)
     return record, unit.consents.events(controller, consent)
 
 
-def judge(unit: Unit, policy: Policy, question: Question) -> Permit | Deny:
+def set_reminder(unit: Unit, policy: Policy, given: Consent, after: datetime) -> None:
+    """Set the first reminder after `after`; carrying one out sets the next (consent rules 48, 50). Commits nothing."""
+    due = next_reminder(
+        given,
+        after,
+        before_days=policy.figures[FigureName.RENEWAL_NOTICE_DAYS].values,
+        every_days=policy.figure(FigureName.REMINDER_DAYS),
+    )
+    if due is not None:
+        unit.work.enqueue(REMINDER, f"{given.id}/{due:%Y-%m-%d}", due=due)
+
+
+def judge(unit: Reading, policy: Policy, question: Question) -> Permit | Deny:
     """Answer a question from what is stored: the one function behind every door. Call it inside an open unit."""
     return decide(question, facts_for(unit, policy, question))
 
 
-def facts_for(unit: Unit, policy: Policy, question: Question) -> Facts:
+def facts_for(unit: Reading, policy: Policy, question: Question) -> Facts:
     """Return everything `decide` needs to know; an unreadable store raises, and never reads as a Permit."""
     standing = unit.standings.standing(question.subject, question.purpose, question.at)
     consent = _consent_for(unit, policy, question)
@@ -356,18 +369,6 @@ def _people(record: Consent) -> frozenset[str]:
     return frozenset({record.terms.subject, *record.terms.authorisers.people})
 
 
-def _remind(unit: Unit, policy: Policy, given: Consent, at: datetime) -> None:
-    """Set the first reminder; carrying one out sets the next (consent rules 48, 50)."""
-    due = next_reminder(
-        given,
-        at,
-        before_days=policy.figures[FigureName.RENEWAL_NOTICE_DAYS].values,
-        every_days=policy.figure(FigureName.REMINDER_DAYS),
-    )
-    if due is not None:
-        unit.work.enqueue(REMINDER, given.id, due=due)
-
-
 def _own_part(record: Consent, by: Actor) -> SubjectRef | None:
     """Another authoriser ends their own part; the subject, or who passes their word on, the whole."""
     apart = by.kind is ActorKind.SUBJECT and by.ref != record.terms.subject
@@ -401,7 +402,7 @@ def _append(unit: Unit, record: Consent, event: Event) -> Consent:
     after = unit.consents.append(record, event)
     _tell(unit, after, event)
     for kind in _follow_ups(record, after, event):
-        unit.work.enqueue(kind, after.id)
+        unit.work.enqueue(kind, f"{after.id}/{after.version}")
     return after
 
 
@@ -458,13 +459,13 @@ def _follow_ups(before: Consent, after: Consent, event: Event) -> tuple[str, ...
     return (CHANGED,) if isinstance(event, events.Suspended | events.Resumed) else (CHANGED, RECEIPT)
 
 
-def _reads(unit: Unit, consent: Consent | None, question: Question) -> int:
+def _reads(unit: Reading, consent: Consent | None, question: Question) -> int:
     if consent is None or question.attended or not question.opens_read:
         return 0
     return unit.reads.reads(consent.id, question.party, question.at)
 
 
-def _consent_for(unit: Unit, policy: Policy, question: Question) -> Consent | None:
+def _consent_for(unit: Reading, policy: Policy, question: Question) -> Consent | None:
     """Return the consent a token names, else the one that speaks best for this question."""
     purpose = policy.purposes.get(question.purpose)
     if purpose is None:

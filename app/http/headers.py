@@ -34,12 +34,16 @@ _ALWAYS = {
 HSTS = "max-age=63072000; includeSubDomains"
 
 
+def constant_headers(origin: str) -> list[tuple[str, str]]:
+    """Return the headers of every answer of a deployment at `origin`."""
+    secure = [("Strict-Transport-Security", HSTS)] if origin.startswith("https://") else []
+    return [*_ALWAYS.items(), *secure]
+
+
 def write_headers(response: Response) -> Response:
     """Add the headers to every answer; a view may have narrowed one itself."""
-    for name, value in _ALWAYS.items():
+    for name, value in constant_headers(doors().origin):
         response.headers.setdefault(name, value)
-    if doors().origin.startswith("https://"):
-        response.headers["Strict-Transport-Security"] = HSTS
     if _private(response):
         response.headers["Cache-Control"] = "no-store"
     return response

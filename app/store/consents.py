@@ -7,7 +7,7 @@ cannot both win. Reading a record verifies its chain (consent rule 56). Core thr
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -144,6 +144,12 @@ class SqlConsents:
             for stored in self._connection.execute(query):
                 entries[stored.consent].append((stored.version, stored.digest, _event(stored.body)))
         return {ConsentId(row.id): verify(ConsentId(row.id), entries[row.id], head=row.head) for row in rows}
+
+
+def record_of(consent: ConsentId, entries: Iterable[tuple[int, str, str]], head: str) -> Consent:
+    """Fold a consent from stored (version, digest, body), in order. Raises BrokenChainError (consent rule 56)."""
+    read = [(version, digest, _event(body)) for version, digest, body in entries]
+    return fold(consent, verify(consent, read, head=head))
 
 
 def _whose(controller: ControllerId, consent: ConsentId) -> ColumnElement[bool]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.store.clients import SqlClients
 from app.store.rows.subjects import SubjectRow
+from app.tokens.records import Client
 from consent.decision import Component, Keep, Standing
 from consent.vocabulary import ComponentId, ControllerId, PartyId, PurposeId, SubjectRef
 
@@ -44,12 +45,15 @@ class SqlComponents:
     def component(self, component: ComponentId) -> Component | None:
         """Return what is registered about a client; None when it is unknown."""
         found = self._clients.find(component)
-        if found is None:
-            return None
-        return Component(
-            id=component,
-            party=PartyId(found.party),
-            suspended=found.suspended_at is not None,
-            country=found.country,
-            honours=frozenset(Keep(way) for way in found.honours),
-        )
+        return None if found is None else component_of(found)
+
+
+def component_of(client: Client) -> Component:
+    """Return what the decision needs to know of a client."""
+    return Component(
+        id=ComponentId(client.id),
+        party=PartyId(client.party),
+        suspended=client.suspended_at is not None,
+        country=client.country,
+        honours=frozenset(Keep(way) for way in client.honours),
+    )

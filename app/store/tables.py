@@ -7,6 +7,7 @@ from types import ModuleType
 from app.store.rows import (
     adoptions,
     cases,
+    certificates,
     clients,
     consents,
     exports,
@@ -24,6 +25,7 @@ from app.store.rows.base import KeysBase, RecordsBase
 ROWS: tuple[ModuleType, ...] = (
     adoptions,
     cases,
+    certificates,
     clients,
     consents,
     exports,

@@ -9,7 +9,7 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Insert, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -47,6 +47,11 @@ def _insert_or_nothing(connection: Connection, row: type[RecordsBase]) -> Any:
     return dialect.insert(row).on_conflict_do_nothing()
 
 
+def spent_digest(kind: str, owner: str, jti: str) -> bytes:
+    """Return the 32 bytes under which a single-use id is remembered."""
+    return hashlib.sha256("\x00".join((kind, owner, jti)).encode()).digest()
+
+
 class SqlTokens:
     """Requests, codes, grants, tokens, counters over one open connection; commits nothing itself."""
 
@@ -57,8 +62,7 @@ class SqlTokens:
 
     def spend(self, kind: str, owner: str, jti: str, until: datetime) -> bool:
         """Spend an id; False when it was spent before."""
-        named = "\x00".join((kind, owner, jti)).encode()
-        values = {"digest": hashlib.sha256(named).digest(), "until": until}
+        values = {"digest": spent_digest(kind, owner, jti), "until": until}
         insertion = _insert_or_nothing(self._connection, SpentIdRow).values(**values).returning(SpentIdRow.digest)
         return self._connection.execute(insertion).first() is not None
 
@@ -233,7 +237,7 @@ class SqlTokens:
         """Return an access token, whatever its state."""
         found = self._connection.execute(select(AccessTokenRow.__table__).where(AccessTokenRow.digest == digest))
         row = found.one_or_none()
-        return None if row is None else _access(row)
+        return None if row is None else access_of(row)
 
     def revoke_access(self, digest: bytes, at: datetime) -> None:
         """Revoke one access token."""
@@ -306,7 +310,8 @@ class SqlTokens:
         return self._connection.execute(delete(key.class_).where(key.in_(ended))).rowcount
 
 
-def _access(row: Row[Any]) -> AccessToken:
+def access_of(row: Any) -> AccessToken:
+    """Return the token of a row of `oauth_access_tokens`, however it was fetched."""
     return AccessToken(
         digest=row.digest,
         client=row.client,

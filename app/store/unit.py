@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.store.adoptions import SqlAdoptions
+from app.store.certificates import SqlCertificateLinks
 from app.store.clients import SqlClients
 from app.store.consents import SqlConsents
 from app.store.disclosures import SqlDisclosures
@@ -102,6 +103,10 @@ class RecordsUnit:
     @cached_property
     def subjects(self) -> SqlSubjects:
         return SqlSubjects(self.session)
+
+    @cached_property
+    def certificate_links(self) -> SqlCertificateLinks:
+        return SqlCertificateLinks(self.session)
 
     @cached_property
     def disclosures(self) -> SqlDisclosures:

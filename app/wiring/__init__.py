@@ -1,6 +1,7 @@
 """Settings to collaborators: the one room that knows everybody, and the only importer of store and providers."""
 
 from app.wiring.application import application
+from app.wiring.fastlane import fast_lane, serving
 from app.wiring.house import House, UnknownControllerError, build, migrate
 from app.wiring.operator import (
     EnrolmentError,
@@ -25,6 +26,7 @@ __all__ = [
     "application",
     "build",
     "dismiss_staff",
+    "fast_lane",
     "hold_back",
     "issue_code",
     "migrate",
@@ -36,4 +38,5 @@ __all__ = [
     "restored_vault",
     "seal_for_pool",
     "sealed_cohort",
+    "serving",
 ]

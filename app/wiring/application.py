@@ -13,22 +13,23 @@ from app.factory import create_app
 from app.http import api, health, outbox
 from app.http.doors import Doors
 from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
-from app.http.oauth.services import Unit
+from app.http.oauth.services import Joined, Unit
 from app.outbound.outbox import LocalOutbox
 from app.servicekeys import service_key
 from app.settings import Secret
-from app.store.unit import RecordsUnit
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
 from app.vault.errors import VaultError
 from app.wiring.api import api_services
 from app.wiring.faces import OAuthFace, oauth_unit
 from app.wiring.house import House
+from app.wiring.looked import LookedFace
 from app.wiring.mail import mailer
 from app.wiring.rooms import DoorCopies, certificates_of, door_desk
 from consent import usecases
 from consent.decision import Deny, Permit, Question, local_day
 from consent.parties import Active
+from consent.ports import Reading
 from consent.vocabulary import ControllerId
 
 
@@ -85,10 +86,10 @@ def authorization_services(house: House) -> OAuthServices:
     """Return what the authorization server stands on; the law is asked through `consent.usecases.judge`."""
     units = house.units
 
-    def judge(unit: Unit, question: Question) -> Permit | Deny:
-        return usecases.judge(_records(unit), house.policy, question)
+    def judge(unit: Joined, question: Question) -> Permit | Deny:
+        return usecases.judge(_law(unit), house.policy, question)
 
-    def party_live(_unit: Unit, client: Client, at: datetime) -> bool:
+    def party_live(_unit: Joined, client: Client, at: datetime) -> bool:
         today = local_day(house.policy, ControllerId(client.controller), at)
         return isinstance(house.policy.standing(client.party, today), Active)
 
@@ -109,7 +110,10 @@ def authorization_services(house: House) -> OAuthServices:
     )
 
 
-def _records(unit: Unit) -> RecordsUnit:
+def _law(unit: Joined) -> Reading:
+    """What the law's judge reads where the authorization server reads `unit`."""
+    if isinstance(unit, LookedFace):
+        return unit
     if not isinstance(unit, OAuthFace):
         raise TypeError("the authorization server was handed a unit of another house")
     return unit.records

@@ -12,16 +12,15 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from app.http.oauth.authentication import prove
 from app.http.oauth.grants import audience_of
+from app.http.oauth.introspected import INACTIVE, described
 from app.http.oauth.issue import consent_for
 from app.http.oauth.models import ASSERTION, OWN_TOKEN, AccessModel, ClientModel, RefreshModel
 from app.http.oauth.requests import OAuthRequest
 from app.http.oauth.validity import Standing, standing
-from app.sdk.scopes import join
 from app.tokens import rfc9396
 from app.tokens.errors import InvalidDpopProof, InvalidGrant, InvalidRequest
 from app.tokens.minting import digest, mint
 from app.tokens.records import Client, PushedRequest
-from consent.decision import Permit
 from consent.vocabulary import ControllerId, PartyId
 
 if TYPE_CHECKING:
@@ -166,52 +165,12 @@ class Introspection(IntrospectionEndpoint):
     def create_introspection_payload(self, token: Standing | None) -> dict[str, Any]:
         """Write the answer of RFC 7662 section 2.2; an inactive token has no other member, not even why."""
         if token is None:
-            return {"active": False}
-        return {"active": True, **self._members(token), **self._about(token)}
+            return dict(INACTIVE)
+        return described(token, self.server.services.issuer, self._handle(token))
 
-    def _members(self, found: Standing) -> dict[str, Any]:
-        token = found.token
-        return {
-            "iss": self.server.services.issuer,
-            "aud": token.audience,
-            "client_id": token.client,
-            "party": token.party,
-            "scope": join(token.scopes),
-            "token_type": "DPoP",
-            "iat": int(token.issued_at.timestamp()),
-            "exp": int(token.expires_at.timestamp()),
-            "cnf": {"jkt": token.jkt},
-        }
-
-    def _about(self, found: Standing) -> dict[str, Any]:
-        token, view = found.token, found.consent
-        if view is None or token.detail is None:
-            return {}
-        about: dict[str, Any] = {
-            "authorization_details": [token.detail.to_json()],
-            "consent_version": token.consent_version,
-            "attended": token.attended,
-            "obligations": _obligations(found.permit),
-        }
-        handle = self.server.unit.consents.handle(view.subject, self._audience_party(token.audience))
-        return about if handle is None else {**about, "sub": handle}
-
-    def _audience_party(self, audience: str) -> PartyId:
-        holder = self.server.unit.clients.of_resource(audience)
-        return PartyId(holder.party if holder else "")
-
-
-def _obligations(permit: Permit | None) -> dict[str, Any]:
-    """What the decision binds its bearer to, as plain data."""
-    if permit is None:
-        return {}
-    bound = permit.obligations
-    said: dict[str, Any] = {
-        "keep": bound.keep.value,
-        "keep_until": bound.keep_until.isoformat() if bound.keep_until else None,
-        "where": list(bound.where),
-        "mask": sorted(bound.mask),
-        "history_from": bound.history_from.isoformat() if bound.history_from else None,
-        "reads_per_hour": bound.reads_per_hour,
-    }
-    return {name: value for name, value in said.items() if value is not None}
+    def _handle(self, found: Standing) -> str | None:
+        """What the audience's party calls the subject; it gets its name for them at the first time of asking."""
+        if found.consent is None or found.token.detail is None:
+            return None
+        holder = self.server.unit.clients.of_resource(found.token.audience)
+        return self.server.unit.consents.handle(found.consent.subject, PartyId(holder.party if holder else ""))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from app.tokens.records import Client, Clients, Tokens
+from app.tokens.records import AccessToken, Client, Clients, Tokens
 from app.tokens.rfc9396 import Covered
 from app.tokens.rfc9449 import Nonces
 from app.tokens.signing import SigningKeys
@@ -106,6 +106,29 @@ class Consents(Protocol):
         ...
 
 
+class Registered(Protocol):
+    """The register of clients as a join reads it."""
+
+    def find(self, client: str, /) -> Client | None: ...
+
+
+class Issued(Protocol):
+    """Access tokens as a join reads them."""
+
+    def access(self, digest: bytes, /) -> AccessToken | None: ...
+
+
+class Joined(Protocol):
+    """What the validity of a token is a join of, and nothing else: every `Unit`, and the one row of the fast lane."""
+
+    @property
+    def clients(self) -> Registered: ...
+    @property
+    def tokens(self) -> Issued: ...
+    @property
+    def consents(self) -> Consents: ...
+
+
 class Unit(Protocol):
     """One unit of work: leaving it without `commit()` means nothing happened."""
 
@@ -132,9 +155,9 @@ class OAuthServices:
     ids: Ids
     entropy: Callable[[int], bytes]
     units: Callable[[], AbstractContextManager[Unit]]
-    judge: Callable[[Unit, Question], Permit | Deny]
+    judge: Callable[[Joined, Question], Permit | Deny]
     """`consent.usecases.judge` over the unit's facts: asked at every issue and every introspection."""
-    party_live: Callable[[Unit, Client, datetime], bool]
+    party_live: Callable[[Joined, Client, datetime], bool]
     """Whether the client's party is in force on the processor list: a suspended party's clients get nothing."""
     present: Callable[[Unit, ConsentView, datetime], bool]
     """Whether the subject is there right now, by what this service itself saw: a client's word does not count."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.http.oauth.services import ConsentView, OAuthServices, Unit
+from app.http.oauth.services import ConsentView, Joined, OAuthServices
 from app.tokens.minting import digest
 from app.tokens.records import AccessToken, Client
 from consent.decision import Permit
@@ -26,7 +26,7 @@ class Standing:
     """The judge's yes, with its obligations; None for a token that stands on no consent."""
 
 
-def standing(services: OAuthServices, unit: Unit, secret: str, audience: str) -> Standing | None:
+def standing(services: OAuthServices, unit: Joined, secret: str, audience: str) -> Standing | None:
     """Return how a presented token stands for `audience`; None when it opens nothing, whatever the cause."""
     token = unit.tokens.access(digest(secret))
     now = services.clock.now()
@@ -40,7 +40,7 @@ def standing(services: OAuthServices, unit: Unit, secret: str, audience: str) ->
     return _agreed(services, unit, token, client)
 
 
-def live_client(services: OAuthServices, unit: Unit, client: str) -> Client | None:
+def live_client(services: OAuthServices, unit: Joined, client: str) -> Client | None:
     """Return a client that may act: neither it nor its party is suspended (tokens.md section 2)."""
     found = unit.clients.find(client)
     if found is None or found.suspended_at is not None:
@@ -48,7 +48,7 @@ def live_client(services: OAuthServices, unit: Unit, client: str) -> Client | No
     return found if services.party_live(unit, found, services.clock.now()) else None
 
 
-def _agreed(services: OAuthServices, unit: Unit, token: AccessToken, client: Client) -> Standing | None:
+def _agreed(services: OAuthServices, unit: Joined, token: AccessToken, client: Client) -> Standing | None:
     """The consent it points at must be of the same version, and the judge must still say yes."""
     view = unit.consents.view(ConsentId(token.consent or ""))
     if view is None or token.detail is None or view.version != token.consent_version:
