@@ -310,7 +310,7 @@ def facts_for(unit: Reading, policy: Policy, question: Question) -> Facts:
         facts,
         subject_controller=standing.controller,
         erased=standing.erased,
-        restriction=standing.restriction,
+        restrictions=standing.restrictions,
         objections=standing.objections,
         mandates=standing.mandates,
         other_basis=standing.other_basis,
