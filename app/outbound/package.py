@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Final
 
 from app.outbound.pdf import render_pdf
-from app.outbound.uploads import Files, Record, Upload, Value, Vault, Whose
+from app.outbound.uploads import Files, Record, Upload, Value, Vault, Whose, with_files
 from app.vault.keys import Scope
 from consent.vocabulary import CategoryId, ComponentId, Locale
 from dsar.package import (
@@ -87,11 +87,13 @@ def assemble(
     made_at: datetime,
 ) -> Copy:
     """Return the copy. Raises PackageIncomplete with every gap (dsar rules 37, 40)."""
-    tables = by_category(data)
+    told, documents = with_files(data)
+    tables = by_category(told)
     names = _csv_names(tables)
-    files = [("data.json", "application/json", _everything(data))]
+    files = [("data.json", "application/json", _everything(told))]
     files += [(names[category], "text/csv", to_csv(records)) for category, records in tables.items()]
     page = _page(tables, names, checklist, words)
+    files += documents
     files.append(("copy.pdf", "application/pdf", render_pdf(page, (), identifier=line, created=made_at)))
     listed = tuple(PackageFile(name, kind, len(raw), hashlib.sha256(raw).hexdigest()) for name, kind, raw in files)
     manifest = Manifest(case, line, made_at, tuple(answers), checklist, listed)

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from .disclosures import Disclosures
     from .errors import SdkError
     from .gate import Deny, Gate, Permit, Reason
-    from .holder import Change, Found, Holder, Task
+    from .holder import Change, Holder, Task
     from .keyfile import read_key, write_key
     from .partner import Agreed, Partner, Pushed
+    from .parts import Found
     from .scopes import Scope
     from .sealer import Sealer
 
@@ -33,7 +34,7 @@ _HOME = {
     "Permit": "gate",
     "Reason": "gate",
     "Change": "holder",
-    "Found": "holder",
+    "Found": "parts",
     "Holder": "holder",
     "Task": "holder",
     "read_key": "keyfile",

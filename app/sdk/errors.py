@@ -69,6 +69,12 @@ class LeaseEnded(SdkError):
     code = "lease_ended"
 
 
+class RecordTooLarge(SdkError):
+    """A record is too large to be handed over in a part of an upload."""
+
+    code = "record_too_large"
+
+
 class JournalDamaged(SdkError):
     """The journal of disclosures holds a complete line that cannot be read."""
 

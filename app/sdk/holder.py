@@ -10,19 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from . import parts
 from .client import Authority, path_segment
 from .errors import Malformed, Refused, SdkError, Unreachable
+from .parts import Found
 from .scopes import Scope
 
-PART_BYTES: Final = 1024 * 1024
-"""A part is closed once it has reached this size."""
+_UPLOAD_DIFFERS: Final = "upload_differs"
+"""The authority's word that it does not have the records an answer speaks of."""
 _NAMED: Final = 128
 
 
@@ -92,15 +94,6 @@ class Task:
     """With restrict: on or off."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One record as it lies in the holder's database."""
-
-    category: str
-    record_id: str
-    sealed: bytes
-
-
 Find = Callable[[Task], Iterable[Found]]
 """All records of `task.subject`, every category."""
 Erase = Callable[[Task, str], int]
@@ -139,8 +132,16 @@ class Holder:
         """Do one task and send its answer; a task answered before is answered the same, and done no second time."""
         kept = self._kept(task)
         answer = kept if kept is not None else self._done(task)
-        if kept is None and answer["status"] != Status.ERROR:
-            self._keep(task, answer)  # an error is tried anew the next time
+        if kept is None and _lasting(task, answer):
+            self._keep(task, answer)
+        try:
+            self._send(task, answer)
+        except Refused as refusal:
+            if refusal.error == _UPLOAD_DIFFERS:
+                self._place(task).unlink(missing_ok=True)  # it lost the records: the next time they are sent again
+            raise
+
+    def _send(self, task: Task, answer: Mapping[str, Any]) -> None:
         path = f"/api/v1/holder/tasks/{path_segment(task.id)}/result"
         self._authority.call("POST", path, Scope.CASES_FULFIL, answer, idempotency_key=_answer_key(task, answer))
 
@@ -201,9 +202,9 @@ class Holder:
         """Upload records in numbered parts; return the counts by category and the digest over all parts."""
         counts: dict[str, int] = {}
         digest = hashlib.sha256()
-        for number, part in enumerate(_parts(found, counts), start=1):
+        for number, part in enumerate(parts.cut(_counting(found, counts)), start=1):
             path = f"/api/v1/holder/tasks/{path_segment(task.id)}/parts/{number}"
-            self._authority.send("PUT", path, Scope.CASES_FULFIL, part, "application/x-ndjson")
+            self._authority.send("PUT", path, Scope.CASES_FULFIL, part, parts.MEDIA_TYPE)
             digest.update(part)
         return counts, digest.hexdigest() if counts else None
 
@@ -238,21 +239,17 @@ _DOING: Mapping[Kind, Callable[[Holder, Task], dict[str, Any]]] = {
 }
 
 
-def _parts(found: Iterable[Found], counts: dict[str, int]) -> Iterator[bytes]:
-    """Lines of JSON, cut into parts; counts what passes."""
-    lines: list[bytes] = []
-    size = 0
+def _lasting(task: Task, answer: Mapping[str, Any]) -> bool:
+    """Say whether an answer stays the same when asked again: an error, and what an erasure left, are looked at anew."""
+    leftover = task.kind is Kind.VERIFY and answer["status"] == Status.FOUND
+    return answer["status"] != Status.ERROR and not leftover
+
+
+def _counting(found: Iterable[Found], counts: dict[str, int]) -> Iterable[Found]:
+    """Let records through and count them by category."""
     for one in found:
         counts[one.category] = counts.get(one.category, 0) + 1
-        sealed = b64encode(one.sealed).decode("ascii")
-        line = {"category": one.category, "record_id": one.record_id, "sealed": sealed}
-        lines.append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        size += len(lines[-1])
-        if size >= PART_BYTES:
-            yield b"".join(lines)
-            lines, size = [], 0
-    if lines:
-        yield b"".join(lines)
+        yield one
 
 
 def _counts(found: Iterable[Found]) -> dict[str, int]:

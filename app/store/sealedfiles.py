@@ -1,7 +1,8 @@
 """Sealed bytes too large for a row, one file each under the data folder: copies for people and holders' uploads.
 
-Everything here is a sealed record already (`app.sdk.sealed`): without the subject's key it says nothing. A file is
-whole or absent. Leaves out several hosts: they share the folder.
+Everything here is sealed records already (`app.sdk.sealed`): without the subject's key it says nothing. A file is
+whole or absent. What comes in parts is a folder of them, numbered from 1 without a gap. Leaves out several hosts: they
+share the folder.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 
 _NAME = re.compile(r"[a-z]+_[a-z0-9]+")
@@ -21,22 +23,14 @@ class UnknownFile(LookupError):
 
 
 class SealedFolder:
-    """Files by opaque id (`line_...`, `task_...`)."""
+    """Files, or folders of parts, by opaque id (`line_...`, `task_...`)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def write(self, name: str, sealed: bytes) -> None:
         """Write durably, replacing what was there. Raises UnknownFile for a name that is no id."""
-        path = self._path(name)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{secrets.token_hex(4)}")
-        with draft.open("wb") as file:
-            file.write(sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        self._settle()
+        _write(self._path(name), sealed)
 
     def read(self, name: str) -> bytes:
         """Raises UnknownFile."""
@@ -50,17 +44,69 @@ class SealedFolder:
         path = self._path(name)
         if path.exists():
             path.unlink(missing_ok=True)
-            self._settle()
+            _settle(self._folder)
+        self.keep_parts(name, 0)
+
+    # Parts
+
+    def write_part(self, name: str, number: int, sealed: bytes) -> None:
+        """Write part `number` durably, replacing it. Raises UnknownFile when the one before it is missing."""
+        if number < 1 or (number > 1 and not self._part(name, number - 1).exists()):
+            raise UnknownFile("the part before this one is missing")
+        _write(self._part(name, number), sealed)
+
+    def read_part(self, name: str, number: int) -> bytes:
+        """Raises UnknownFile."""
+        try:
+            return self._part(name, number).read_bytes()
+        except FileNotFoundError:
+            raise UnknownFile("no such part") from None
+
+    def parts(self, name: str) -> int:
+        """Return how many parts there are: 1 to that number."""
+        number = 0
+        while self._part(name, number + 1).exists():
+            number += 1
+        return number
+
+    def keep_parts(self, name: str, count: int) -> None:
+        """Remove the parts behind the first `count`, the last first, so that no gap can come to be."""
+        last = self.parts(name)
+        for number in range(last, count, -1):
+            self._part(name, number).unlink(missing_ok=True)
+        if last > count:
+            _settle(self._parts_of(name))
+        if count == 0 and self._parts_of(name).exists():
+            shutil.rmtree(self._parts_of(name))  # drafts of writers that were killed
+            _settle(self._folder)
+
+    def _part(self, name: str, number: int) -> Path:
+        return self._parts_of(name) / f"{number:06d}"
+
+    def _parts_of(self, name: str) -> Path:
+        return self._path(name).with_suffix(".parts")
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise UnknownFile("not the id of a sealed file")
         return self._folder / name
 
-    def _settle(self) -> None:
-        """Make the folder's own entries durable."""
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+
+def _write(path: Path, sealed: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{secrets.token_hex(4)}")
+    with draft.open("wb") as file:
+        file.write(sealed)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    _settle(path.parent)
+
+
+def _settle(folder: Path) -> None:
+    """Make a folder's own entries durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

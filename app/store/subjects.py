@@ -96,6 +96,14 @@ class SqlSubjects:
         self._session.flush()
         return fresh
 
+    def handle_of(self, ref: SubjectRef, party: PartyId) -> PairwiseHandle | None:
+        """Return what `party` calls the subject, or None when it has no name for them."""
+        query = select(PairwiseHandleRow.handle).where(
+            PairwiseHandleRow.subject == ref, PairwiseHandleRow.party == party
+        )
+        found = self._session.scalars(query).first()
+        return PairwiseHandle(found) if found else None
+
     def named(self, handle: PairwiseHandle, party: PartyId) -> SubjectRef | None:
         """Return the subject `party` calls `handle`; a handle of another party is unknown."""
         query = select(PairwiseHandleRow.subject).where(

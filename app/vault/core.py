@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.sdk.sealed import MESSAGES_PER_KEY, Cipher, key_id_of
+from app.sdk.sealed import MESSAGES_PER_KEY, Cipher, Place, key_id_of
 from app.vault.epochs import Epochs
 from app.vault.erasure import Erasures
 from app.vault.errors import (
@@ -281,6 +281,20 @@ class Vault:
             raise Erased(destroyed.at) if destroyed is not None else UnknownKey
         with self._cipher(path) as cipher:
             cipher.place(handle, category).open(record, record_id)
+
+    def open_all(self, scope: Scope, records: Sequence[tuple[str, bytes]], *, handle: str | None = None) -> list[bytes]:
+        """Return the plaintexts of (record id, record) of one place, each key read once. Raises as `open`: all or none.
+
+        A shred that comes while this runs is not seen by it.
+        """
+        with ExitStack() as keys:
+            places: dict[bytes, Place] = {}
+            for _, record in records:
+                key_id = key_id_of(record)
+                if key_id not in places:
+                    cipher = keys.enter_context(self._cipher(self._path_of(key_id, scope)))
+                    places[key_id] = cipher.place(handle or scope.subject, scope.category)
+            return [places[key_id_of(record)].open(record, record_id) for record_id, record in records]
 
     @contextmanager
     def _cipher(self, path: KeyPath) -> Iterator[Cipher]:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from app.calendars import Calendars
+from app.outbound.uploads import Named, Uploads, Whose
 from app.profiles import HOUSE
 from app.sdk.sealed import key_id_of
 from app.store.cases import SqlCases, SqlNotes
@@ -20,7 +21,7 @@ from app.vault.keys import Scope
 from app.workflows.cases import CaseWork, Waits
 from app.workflows.durable import Handler
 from consent.policy import Policy
-from consent.vocabulary import ComponentId, ControllerId, Shredded, SubjectRef
+from consent.vocabulary import ComponentId, ControllerId, PartyId, Shredded, SubjectRef
 from dsar.ports import Desk
 from dsar.practice import Practice
 
@@ -130,6 +131,22 @@ class Casework:
             policy=self.policy,
             practice=self.practice,
         )
+
+    @property
+    def uploads(self) -> Uploads:
+        """What holders sent, named as their parties name the person."""
+        return Uploads(self.vault, self.files, self._named)
+
+    def _named(self, whose: Whose, holder: ComponentId) -> Named:
+        """Raises UnknownHolderError."""
+        with self.units.reading() as records:
+            party = holding_party(records, holder)
+            if party == HOUSE:
+                return Named(HOUSE, None)
+            handle = records.subjects.handle_of(whose.subject, PartyId(party))
+        if handle is None:
+            raise UnknownHolderError(holder)
+        return Named(party, handle)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the work of cases, by kind."""

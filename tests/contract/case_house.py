@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,16 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from app.outbound.package import Copies, Words, assemble
-from app.outbound.uploads import Uploads, Whose, gather, upload_scope
+from app.outbound.uploads import Whose, gather
 from app.profiles import Profile
+from app.sdk import parts
 from app.sdk.scopes import Scope as Permission
 from app.settings import read_settings
 from app.tokens.records import Client, GrantType
 from app.vault.errors import Erased, UnknownKey
 from app.vault.keys import Basis, Scope
 from app.wiring import House, build, migrate
-from consent.vocabulary import CategoryId, ComponentId, Locale, PurposeId, SubjectRef
+from consent.vocabulary import CategoryId, ComponentId, Locale, PairwiseHandle, PartyId, PurposeId, SubjectRef
 from dsar import usecases
 from dsar.package import CategoryResult, Filled, HolderAnswer, NoneToReport, Section
 from dsar.ports import Desk, HolderTask
@@ -60,19 +62,30 @@ class Holder:
     name: ComponentId
     category: CategoryId
     basis: Basis
+    handle: str = ""
+    """What the holder's party calls the person; it remembers that by itself."""
     rows: list[bytes] = field(default_factory=list)
 
     def scope(self, subject: str) -> Scope:
         return Scope(self.house.controller, subject, PARTIES[self.name], self.category, basis=self.basis)
 
     def store(self, subject: str, *records: dict[str, object]) -> None:
-        for at, record in enumerate(records):
-            self.rows.append(self.house.vault.seal(self.scope(subject), f"row_{at}", json.dumps(record).encode()))
+        fresh = PairwiseHandle(self.house.units.ids.new("pw"))
+        with self.house.units.writing() as unit:
+            whose = SubjectRef(subject), self.house.controller
+            self.handle = unit.subjects.handle(*whose, PartyId(PARTIES[self.name]), fresh)
+            unit.commit()
+        for record in records:
+            self.rows.append(self.sealed(subject, f"row_{len(self.rows)}", json.dumps(record).encode()))
+
+    def sealed(self, subject: str, record_id: str, plain: bytes) -> bytes:
+        return self.house.vault.seal(self.scope(subject), record_id, plain, handle=self.handle)
+
+    def open(self, subject: str, record_id: str, row: bytes) -> bytes:
+        return self.house.vault.open(self.scope(subject), record_id, row, handle=self.handle)
 
     def read(self, subject: str) -> list[dict[str, object]]:
-        return [
-            json.loads(self.house.vault.open(self.scope(subject), f"row_{at}", row)) for at, row in enumerate(self.rows)
-        ]
+        return [json.loads(self.open(subject, f"row_{at}", row)) for at, row in enumerate(self.rows)]
 
     def answer(self, task: HolderTask) -> HolderAnswer:
         return {TaskKind.SEARCH: self._search, TaskKind.ERASE: self._erase, TaskKind.VERIFY: self._verify}[task.kind](
@@ -80,13 +93,13 @@ class Holder:
         )
 
     def _search(self, task: HolderTask) -> HolderAnswer:
-        records = self.read(task.subject)
-        upload = json.dumps({self.category: records}).encode()
-        whose = Whose(task.controller, task.subject)
-        sealed = self.house.vault.seal(upload_scope(whose, self.name), task.id, upload)
-        digest = Uploads(self.house.vault, self.house.casework.files).take(task.id, sealed)
-        found = CategoryResult(self.category, HolderStatus.FOUND, len(records))
-        return HolderAnswer(self.name, HolderStatus.FOUND, now(), (found,), digest=digest)
+        digest = hashlib.sha256()
+        rows = [parts.Found(self.category, f"row_{at}", row) for at, row in enumerate(self.rows)]
+        for number, part in enumerate(parts.cut(rows), start=1):
+            self.house.casework.files.write_part(task.id, number, part)
+            digest.update(part)
+        found = CategoryResult(self.category, HolderStatus.FOUND, len(rows))
+        return HolderAnswer(self.name, HolderStatus.FOUND, now(), (found,), digest=digest.hexdigest())
 
     def _erase(self, task: HolderTask) -> HolderAnswer:
         if any(one.fate is FateKind.RETAIN for one in task.instructions):
@@ -220,7 +233,7 @@ def decide(story: Story) -> None:
     house, whose = story.house, Whose(story.house.controller, story.subject)
     with story.desk() as desk:
         answers = {task.id: task.answer for task in desk.cases.tasks(story.case, TaskKind.SEARCH) if task.answer}
-        data = gather(Uploads(house.vault, house.casework.files), whose, answers)
+        data = gather(house.casework.uploads, whose, answers)
         copy = assemble(story.case, story.copy, tuple(answers.values()), data, checklist(), words=WORDS, made_at=now())
         Copies(house.vault, house.casework.files).keep(whose, story.copy, copy)
         usecases.seal_package(desk, story.case, copy.manifest)
@@ -242,7 +255,7 @@ def order_erasure(story: Story) -> None:
 
 def gone(story: Story, holder: ComponentId, row: bytes) -> bool:
     try:
-        story.house.vault.open(story.holders[holder].scope(story.subject), "row_0", row)
+        story.holders[holder].open(story.subject, "row_0", row)
     except (Erased, UnknownKey):
         return True
     return False

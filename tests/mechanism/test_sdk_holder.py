@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.sdk import holder as module
+from app.sdk import parts
 from app.sdk.errors import Malformed, Unreachable
 from app.sdk.holder import Change, Found, Holder, Task
 from app.sdk.scopes import Scope
@@ -121,7 +121,7 @@ def test_a_search_sends_the_records_as_they_lie_and_counts_them(at: Setting, hol
 
 
 def test_a_large_find_goes_in_numbered_parts(at: Setting, holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PART_BYTES", 100)
+    monkeypatch.setattr(parts, "PART_BYTES", 100)
     ask(at, "search")
     holder.work()
     assert sorted(at.doors.parts) == [("task_1", 1), ("task_1", 2)]
