@@ -6,7 +6,7 @@ Every repository works inside a unit: leaving it without `commit()` means nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -324,6 +324,60 @@ class Authorizations(Protocol):
         ...
 
 
+class ContactPoints(Protocol):
+    """Since when a person can be reached where."""
+
+    def known_since(self, ref: SubjectRef, kind: str) -> datetime | None:
+        """Return since when the contact point (`email`) is on file (dsar rule 27)."""
+        ...
+
+
+class LeafNumbers(Protocol):
+    """Where ledger entries stand in the tree."""
+
+    def of(self, entries: Sequence[str]) -> Mapping[str, int]:
+        """Return entry id -> leaf number; those that still wait are left out."""
+        ...
+
+    def size(self) -> int: ...
+
+
+class CandidateFacts(Protocol):
+    """A table that asks to leave, as its DPO sees it: figures of groups, never a row (exports.md rule 7)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def profile(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def report(self) -> Mapping[str, object]: ...
+    @property
+    def planned_at(self) -> datetime: ...
+    @property
+    def approved_by(self) -> str | None: ...
+    @property
+    def approved_at(self) -> datetime | None: ...
+    @property
+    def cohort(self) -> str | None: ...
+
+
+class ReleaseCandidates(Protocol):
+    """What asks to be released (exports.md rule 6)."""
+
+    def find(self, candidate: str) -> CandidateFacts | None: ...
+    def of(self, controllers: Collection[ControllerId], *, limit: int = 50) -> Sequence[CandidateFacts]:
+        """Return them newest first."""
+        ...
+
+    def approve(self, candidate: str, digest: str, by: str, at: datetime) -> bool:
+        """Record the approval of exactly these files, once; False when it was given or the files are others."""
+        ...
+
+
 class DoorUnit(Unit, Protocol):
     """One unit of work of the doors: everything in it commits together. The law's own unit is part of it."""
 
@@ -345,6 +399,12 @@ class DoorUnit(Unit, Protocol):
     def mail_queue(self) -> Mail: ...
     @property
     def disclosures(self) -> Disclosures: ...
+    @property
+    def leaf_numbers(self) -> LeafNumbers: ...
+    @property
+    def release_candidates(self) -> ReleaseCandidates: ...
+    @property
+    def subjects(self) -> ContactPoints: ...
 
 
 class ProfileFacts(Protocol):

@@ -15,8 +15,9 @@ from pathlib import Path
 from babel import Locale as BabelLocale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.units import format_unit
 from flask import Blueprint, Flask, current_app, request
-from flask_babel import Babel, format_date, format_datetime, to_user_timezone
+from flask_babel import Babel, format_date, format_time, gettext, to_user_timezone
 
 from app.http.doors import doors
 from consent.policy import Controller
@@ -57,13 +58,26 @@ def day(value: date | datetime) -> str:
 
 
 def moment(value: datetime) -> str:
-    """Return a date and time in words, in the controller's time zone."""
-    return f"{day(to_user_timezone(value))}, {clock(value)}"
+    """Return a date and time in words, in the controller's time zone, joined as the language joins them."""
+    return str(gettext("%(date)s at %(time)s", date=day(to_user_timezone(value)), time=clock(value)))
 
 
 def clock(value: datetime) -> str:
-    """Return a time of day in the controller's time zone."""
-    return str(format_datetime(value, "HH:mm"))
+    """Return a time of day in the controller's time zone, as the language writes it (14:30, 2:30 PM)."""
+    return str(format_time(value, "short"))
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in the unit people know, e.g. "1,2 MB" (SI units)."""
+    for unit, limit in (("byte", 1_000), ("kilobyte", 1_000_000)):
+        if count < limit:
+            return _measured(count / (limit / 1_000), unit)
+    return _measured(count / 1_000_000, "megabyte")
+
+
+def _measured(value: float, unit: str) -> str:
+    rounded = round(value, 1 if unit == "megabyte" else 0)
+    return format_unit(rounded, f"digital-{unit}", length="short", locale=current_locale().value)
 
 
 def country(code: str) -> str:
@@ -101,7 +115,7 @@ def install(app: Flask) -> None:
     app.url_value_preprocessor(_drop_locale)
     app.url_defaults(_keep_locale)
     app.jinja_env.globals.update(locale=current_locale, told=told, country=country, languages=other_languages)
-    app.jinja_env.filters.update(day=day, moment=moment, clock=clock)
+    app.jinja_env.filters.update(day=day, moment=moment, clock=clock, size=size)
 
 
 def _drop_locale(_endpoint: str | None, values: dict[str, object] | None) -> None:

@@ -23,6 +23,7 @@ from app.http.doors import doors
 from app.http.errors import (
     AccessRefused,
     BodyInvalid,
+    ChangedMeanwhile,
     ClientUnknown,
     CodeWrong,
     CopyExpired,
@@ -70,6 +71,7 @@ from dsar.errors import (
     AccessFirst,
     CaseChanged,
     CaseUnknown,
+    CopyGone,
     DsarError,
     ErasurePartial,
     ExtensionTooLate,
@@ -108,6 +110,7 @@ STATUS: dict[type[Exception], int] = {
     TooManyTries: 429,
     Unavailable: 503,
     BodyInvalid: 422,
+    ChangedMeanwhile: 409,
     AccessRefused: 403,
     PresentedTokenRefused: 403,
     HandleUnknown: 404,
@@ -132,6 +135,7 @@ STATUS: dict[type[Exception], int] = {
     UnfitError: 422,
     DsarError: 422,
     CaseUnknown: 404,
+    CopyGone: 410,
     CaseChanged: 409,
     MalformedIntake: 422,
     ReceivedInFuture: 422,
@@ -341,6 +345,18 @@ def sentences(code: str) -> tuple[str, str]:
             gettext("This has changed meanwhile"),
             gettext("Nothing was done twice. Your space shows how things stand now."),
         ),
+        "changed_meanwhile": (
+            gettext("This has changed meanwhile"),
+            gettext("Nothing was done. Open the page again to see how things stand now."),
+        ),
+        "second_person_needed": (
+            gettext("A second person is needed"),
+            gettext("You decided this yourself, or it is not yours to decide. Ask a colleague; nothing was changed."),
+        ),
+        "not_answered": (
+            gettext("Something is not decided yet"),
+            gettext("Nothing was changed. Every part of the request needs its decision first."),
+        ),
         "case_unknown": (
             gettext("This request was not found"),
             gettext("It may belong to another account. Your own requests are in your space."),
@@ -358,6 +374,10 @@ def sentences(code: str) -> tuple[str, str]:
             gettext("Nothing was changed. Use a passkey that you added before today, or write to us."),
         ),
         "copy_expired": (
+            gettext("This copy is no longer here"),
+            gettext("A copy stays for a limited time, to protect you. You can ask for a new one at any time."),
+        ),
+        "copy_gone": (
             gettext("This copy is no longer here"),
             gettext("A copy stays for a limited time, to protect you. You can ask for a new one at any time."),
         ),

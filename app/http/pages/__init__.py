@@ -13,6 +13,7 @@ from app.http.pages import (
     me,
     privacy,
     processors,
+    requests,
     security,
     signin,
     staff_door,
@@ -28,6 +29,7 @@ PAGES = (
     me.page,
     agreements.page,
     access_log.page,
+    requests.page,
     security.page,
     staff_door.page,
 )
