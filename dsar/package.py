@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from consent.plain import canonical
@@ -69,6 +69,8 @@ class CategoryResult:
     reason: str | None = None
     """A stable code; needed for partial, retained, excluded and error."""
     purpose: str | None = None
+    until: date | None = None
+    """With retained: kept until, and not on, this day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, insert, or_, select, union, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.store.rows.base import RecordsBase
 from app.store.rows.cases import (
@@ -223,13 +223,13 @@ class SqlCases:
         """Raises CaseUnknown."""
         return _task(_known(self._fresh(HolderTaskRow, task)))
 
-    def answer_task(self, task: TaskId, answer: HolderAnswer) -> None:
-        """Write the holder's answer; a later one replaces it. Raises CaseUnknown."""
+    def answer_task(self, task: TaskId, answer: HolderAnswer, *, settled: bool) -> None:
+        """Write the holder's answer; a later one replaces it. Unsettled, the task stays open. Raises CaseUnknown."""
         row = _known(self._fresh(HolderTaskRow, task))
         self._session.execute(
             update(HolderTaskRow)
             .where(HolderTaskRow.id == row.id)
-            .values(answer=plain.encode(answer), answered_at=answer.answered_at)
+            .values(answer=plain.encode(answer), answered_at=answer.answered_at if settled else None)
         )
 
     def tasks(self, case: CaseId, kind: TaskKind | None = None) -> Sequence[HolderTask]:
@@ -248,6 +248,19 @@ class SqlCases:
             .limit(limit)
         )
         return [_task(row) for row in self._session.scalars(query.execution_options(populate_existing=True))]
+
+    def concerned(self, subject: SubjectRef) -> frozenset[ComponentId]:
+        """Return the holders that still have to answer, to be searched again, or keep something of a subject."""
+        task, later = HolderTaskRow, aliased(HolderTaskRow)
+        again = select(later.id).where(
+            later.line == task.line, later.holder == task.holder, later.kind == TaskKind.VERIFY.value
+        )
+        open_tasks = select(task.holder).where(task.subject == subject, task.answered_at.is_(None))
+        unverified = select(task.holder).where(
+            task.subject == subject, task.kind == TaskKind.ERASE.value, ~again.exists()
+        )
+        kept = select(RetentionRow.holder).where(RetentionRow.subject == subject, RetentionRow.erased_at.is_(None))
+        return frozenset(ComponentId(name) for name in self._session.scalars(union(open_tasks, unverified, kept)))
 
     # --- packages
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -105,18 +105,34 @@ class SqlSubjects:
         return PairwiseHandle(found) if found else None
 
     def named(self, handle: PairwiseHandle, party: PartyId) -> SubjectRef | None:
-        """Return the subject `party` calls `handle`; a handle of another party is unknown."""
-        query = select(PairwiseHandleRow.subject).where(
-            PairwiseHandleRow.handle == handle, PairwiseHandleRow.party == party
+        """Return the subject `party` calls `handle`; another party's is unknown, an erased subject's as well."""
+        query = (
+            select(PairwiseHandleRow.subject)
+            .join(SubjectRow, SubjectRow.ref == PairwiseHandleRow.subject)
+            .where(PairwiseHandleRow.handle == handle, PairwiseHandleRow.party == party, SubjectRow.erased_at.is_(None))
         )
         found = self._session.scalars(query).first()
         return SubjectRef(found) if found else None
 
-    def forget(self, ref: SubjectRef, at: datetime) -> None:
-        """Remove the sealed profile, every contact point and every handle; the bare reference stays, marked erased."""
-        for row in (ContactPointRow, PairwiseHandleRow):
-            self._session.execute(delete(row).where(row.subject == ref))
+    def forget(self, ref: SubjectRef, at: datetime, *, sparing: Collection[PartyId] = ()) -> None:
+        """Remove the sealed profile, contact points and handles; the bare reference stays, marked erased.
+
+        `sparing`: parties that keep their own handle, because they still have to be told to delete; see `drop_handle`.
+        """
+        self._session.execute(delete(ContactPointRow).where(ContactPointRow.subject == ref))
+        self._session.execute(
+            delete(PairwiseHandleRow).where(
+                PairwiseHandleRow.subject == ref, PairwiseHandleRow.party.not_in(list(sparing))
+            )
+        )
         self._session.execute(update(SubjectRow).where(SubjectRow.ref == ref).values(profile=None, erased_at=at))
+
+    def drop_handle(self, ref: SubjectRef, party: PartyId) -> None:
+        """Remove what a party calls an erased subject; a living one keeps it."""
+        erased = select(SubjectRow.ref).where(SubjectRow.ref == ref, SubjectRow.erased_at.is_not(None))
+        self._session.execute(
+            delete(PairwiseHandleRow).where(PairwiseHandleRow.subject.in_(erased), PairwiseHandleRow.party == party)
+        )
 
 
 def _stored(row: SubjectRow) -> StoredSubject:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -62,6 +63,32 @@ class UnknownHolderError(LookupError):
     code = "holder_unknown"
 
 
+class SparingSubjects(SqlSubjects):
+    """Subjects whose handles outlive them for as long as a holder needs them, and no longer.
+
+    A holder is told to delete, and searched again, after the keys are gone (dsar rule 53), and once more when what it
+    retained ends (rule 49): it knows the person by its party's handle alone.
+    """
+
+    def __init__(self, records: RecordsUnit) -> None:
+        super().__init__(records.session)
+        self._records = records
+
+    def forget(self, ref: SubjectRef, at: datetime, *, sparing: Collection[PartyId] = ()) -> None:
+        """Forget a subject; parties whose holders are not done keep their handle."""
+        super().forget(ref, at, sparing={*sparing, *self._concerned(ref)})
+
+    def let_go(self, ref: SubjectRef, party: PartyId) -> None:
+        """Remove a party's handle of an erased subject once its holders are done with them."""
+        if party not in self._concerned(ref):
+            self.drop_handle(ref, party)
+
+    def _concerned(self, ref: SubjectRef) -> set[PartyId]:
+        holders = SqlCases(self._records.session).concerned(ref)
+        found = [self._records.clients.find(holder) for holder in holders]
+        return {PartyId(client.party) for client in found if client is not None}
+
+
 class CaseUnitFace:
     """A records unit as cases see it."""
 
@@ -70,8 +97,8 @@ class CaseUnitFace:
         self.desk = desk
 
     @property
-    def subjects(self) -> SqlSubjects:
-        return self.records.subjects
+    def subjects(self) -> SparingSubjects:
+        return SparingSubjects(self.records)
 
     def party_of(self, holder: ComponentId) -> str:
         """Return under whose name keys of a holder's data are kept. Raises UnknownHolderError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from consent.vocabulary import ComponentId, SubjectRef
@@ -39,16 +40,18 @@ def start_review(desk: Desk, case_id: CaseId, by: Actor = SYSTEM) -> None:
 def record_answer(desk: Desk, task_id: TaskId, answer: HolderAnswer) -> None:
     """Take a holder's answer; the last good one completes the search. Repeating the same answer changes nothing.
 
-    Raises MalformedIntake (another holder's task), MoveRefused (another answer after a good one).
+    A task whose answer is no good (an error, a leftover after an erasure) stays open (dsar rules 40, 53). Raises
+    MalformedIntake (another holder's task), MoveRefused (another answer after a good one).
     """
     task = desk.cases.task(task_id)
     if answer.holder != task.holder:
         raise errors.MalformedIntake("the answer is not this holder's")
-    if task.answer == answer:
+    if task.answer is not None and replace(answer, answered_at=task.answer.answered_at) == task.answer:
         return
     if task.answer is not None and task_fault(task) is None:
         raise errors.MoveRefused("done", "answer again")
-    desk.cases.answer_task(task_id, answer)
+    settled = task_fault(replace(task, answer=answer)) is None
+    desk.cases.answer_task(task_id, answer, settled=settled)
     case = desk.cases.get(task.case)
     noted = e.HolderAnswered(
         at=desk.clock.now(),

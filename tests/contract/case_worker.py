@@ -43,8 +43,8 @@ def hook(moment: str, state: str) -> None:
             die()
         return reached
 
-    def forgotten(self, ref, at):
-        forget(self, ref, at)
+    def forgotten(self, ref, at, **more):
+        forget(self, ref, at, **more)
         if state == "forget":
             die()
 

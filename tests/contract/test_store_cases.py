@@ -173,7 +173,7 @@ def test_tasks_keep_their_order_instructions_and_answer(session):
     assert list(desk.cases.open_tasks(HOLDERS[0], limit=9)) == [tasks[0], tasks[2]]
     result = CategoryResult(BALANCES, HolderStatus.ERASED, 3)
     answer = HolderAnswer(HOLDERS[0], HolderStatus.ERASED, START + timedelta(hours=1), (result,), None, "0" * 64)
-    desk.cases.answer_task(tasks[0].id, answer)
+    desk.cases.answer_task(tasks[0].id, answer, settled=True)
     assert desk.cases.task(tasks[0].id).answer == answer
     assert list(desk.cases.open_tasks(HOLDERS[0], limit=9)) == [tasks[2]]
     assert list(desk.cases.open_tasks(HOLDERS[0], limit=0)) == []
