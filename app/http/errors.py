@@ -114,6 +114,12 @@ class PasskeyTooNew(DoorError):
     code = "passkey_cooling"
 
 
+class ChangedMeanwhile(DoorError):
+    """What the form was made of has changed since it was shown; nothing was done."""
+
+    code = "changed_meanwhile"
+
+
 class Unavailable(DoorError):
     """Something behind the door cannot answer now; nothing was changed."""
 

@@ -155,6 +155,10 @@ class SqlLeafNumbers:
             found.update((row[0], int(row[1])) for row in self._session.execute(query))
         return found
 
+    def size(self) -> int:
+        """Return how many leaves the tree has: what an inclusion proof is asked for."""
+        return int(self._session.scalar(select(func.max(_tree.c.size))) or 0)
+
 
 def payload_bytes(
     kind: str, controller: ControllerId, subject: SubjectRef | None, payload: Mapping[str, Json], salt: bytes
