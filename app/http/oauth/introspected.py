@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 from app.http.oauth.validity import Standing
 from app.sdk.scopes import join
 from consent.decision import Permit
 
-INACTIVE: Final[Mapping[str, Any]] = MappingProxyType({"active": False})
+INACTIVE: Final[Mapping[str, Any]] = {"active": False}
 """An inactive token has no other member, not even why (tokens.md section 4: no oracle about consents of others)."""
 
 
