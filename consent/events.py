@@ -349,6 +349,14 @@ def link(previous: str, consent: ConsentId, version: int, event: Event) -> str:
     return hashlib.sha256(canonical(tied)).hexdigest()
 
 
+def chain_head(consent: ConsentId, events: Iterable[Event]) -> str:
+    """Return the digest of the last of these events, given from the first on (consent rule 56)."""
+    digest = FIRST
+    for version, event in enumerate(events, start=1):
+        digest = link(digest, consent, version, event)
+    return digest
+
+
 def verify(consent: ConsentId, entries: Iterable[tuple[int, str, Event]], *, head: str) -> tuple[Event, ...]:
     """Return the events of `(version, digest, event)` entries. Raises BrokenChainError where they do not follow."""
     previous, events = FIRST, list[Event]()

@@ -57,7 +57,8 @@ class Links:
 
     review: str
     withdraw: str
-    """The simple route: no sign-in beyond the link itself (consent rule 35)."""
+    """The page that stops it. The link that does so without signing in (consent rule 35) goes to the person by mail
+    alone: a party reads the receipt too, and must not be able to stop in the person's name."""
     complain: str
 
 

@@ -24,8 +24,10 @@ from app.store.disclosures import SqlDisclosures
 from app.store.exports import SqlExports, SqlReleaseCandidates
 from app.store.journeys import SqlJourneys
 from app.store.leaves import Randomness, Seal, SqlJournal, SqlLeafNumbers
+from app.store.limits import SqlLimits
 from app.store.mailqueue import MailQueue, SealMail
 from app.store.passkeys import SqlEnrolments, SqlPasskeys, SqlStaff
+from app.store.receipts import SqlConsentNotices, SqlReceipts
 from app.store.sessions import SqlCounters, SqlSessions, SqlSignIns
 from app.store.standings import SqlComponents, SqlStandings
 from app.store.subjects import SqlSubjects
@@ -167,6 +169,18 @@ class RecordsUnit:
     @cached_property
     def consents(self) -> SqlConsents:
         return SqlConsents(self.session.connection())
+
+    @cached_property
+    def receipts(self) -> SqlReceipts:
+        return SqlReceipts(self.session.connection())
+
+    @cached_property
+    def notices(self) -> SqlConsentNotices:
+        return SqlConsentNotices(self.session.connection())
+
+    @cached_property
+    def limits(self) -> SqlLimits:
+        return SqlLimits(self.session.connection())
 
     @cached_property
     def standings(self) -> SqlStandings:

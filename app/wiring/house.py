@@ -31,8 +31,11 @@ from app.vault.keys import KeyClass, Scope
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
 from app.wiring.casework import Casework
+from app.wiring.consentwork import consent_work
 from app.wiring.mail import hand_over_to, mailer
+from app.wiring.sweeping import sweeps
 from app.workflows.cases import Waits
+from app.workflows.consents import ConsentWork
 from app.workflows.durable import DurableWork, Handler
 from app.workflows.mail import Postman
 from consent.policy import Policy
@@ -42,10 +45,6 @@ from dsar.practice import read_practice
 _LEDGER_NAME = "regard.ledger"
 _OWN = SubjectRef("house")
 """Under whose keys a controller's own secrets rest: ledger entries about nobody, mail on its way."""
-
-
-NOT_CARRIED_OUT = frozenset({"consent.receipt", "consent.ended", "consent.changed", "consent.reminder"})
-"""Follow-up work of consents that is committed with them and waits for its room (docs/state.md)."""
 
 
 class UnknownControllerError(LookupError):
@@ -72,6 +71,7 @@ class House:
     work: DurableWork
     seals: OwnSeals
     casework: Casework
+    consentwork: ConsentWork
 
     def close(self) -> None:
         """Stop the durable work and let go of both databases."""
@@ -97,7 +97,11 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     work.register(casework.handlers())
     postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock)
     work.register(postman.handlers())
-    work.keep_waiting(NOT_CARRIED_OUT)
+    profiles = Profiles(vault, clock, ids, units.writing)
+    signing = {"seal_key": sealer.seal_key, "open_key": sealer.open_key}
+    consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
+    work.register(consentwork.handlers())
+    work.sweep_with(sweeps(units))
     return House(
         settings=settings,
         policy=policy,
@@ -107,10 +111,11 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         vault=vault,
         ledger=LeafStore(records, NoteSigner(_LEDGER_NAME, service_key(folder / "ledger.key", os.urandom)), clock),
         units=units,
-        profiles=Profiles(vault, clock, ids, units.writing),
+        profiles=profiles,
         work=work,
         seals=sealer,
         casework=casework,
+        consentwork=consentwork,
     )
 
 

@@ -9,14 +9,15 @@ DBOS opens connections of its own to the records database: on SQLite it begins i
 engine that begins them IMMEDIATE (`store.engine`) would do twice. The file is in WAL mode already, so both meet there.
 Enqueuing uses the caller's session, so the work commits with the state change or not at all.
 
-Leaves out deadlines over days: those are rows with a `due_at`, swept each minute.
+Deadlines are rows with a `due_at` (rule 6): a workflow that begins each minute runs the registered sweeps over them.
+Many workers make one run a minute between them; a sweep locks what it moves, so that two at once do no harm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy import Engine
@@ -25,10 +26,13 @@ from sqlalchemy.orm import Session
 from consent.ports import Clock
 
 QUEUE = "regard"
-WAITING_QUEUE = "regard-waiting"
-"""Holds committed work whose kind is known and whose carrying out is not built: kept, run by nobody yet."""
 APPLICATION_VERSION = "1"
 SCHEMA = "dbos"
+
+EACH_MINUTE: Final = "* * * * *"
+_HISTORY: Final = timedelta(days=1)
+"""How long a finished sweep stays in the job tables: one row a minute says nothing after that."""
+_REMOVED_AT_ONCE: Final = 500
 
 StepResult = None | bool | int | str
 
@@ -42,6 +46,10 @@ class Steps(Protocol):
 Handler = Callable[[str, Steps], None]
 """Takes the reference and the steps. Everything with an effect goes through a step and must be idempotent: a kill
 between the effect and the record of it runs the effect again."""
+
+
+Sweep = Callable[[], int]
+"""Does what has fallen due and returns how much that was."""
 
 
 class UnknownWorkError(LookupError):
@@ -61,7 +69,7 @@ class DurableWork:
         self._clock = clock
         self._handlers = dict(handlers)
         self._executor = executor
-        self._waiting: frozenset[str] = frozenset()
+        self._sweeps: dict[str, Sweep] = {}
         self._client: DBOSClient | None = None
         self._runner: DBOS | None = None
 
@@ -69,17 +77,17 @@ class DurableWork:
         """Add kinds of work, before `launch`; those that stand on what this work was handed to."""
         self._handlers.update(handlers)
 
-    def keep_waiting(self, kinds: frozenset[str]) -> None:
-        """Accept work of these kinds and keep it, until a release that carries it out takes it from its queue."""
-        self._waiting |= kinds
+    def sweep_with(self, sweeps: Mapping[str, Sweep]) -> None:
+        """Add sweeps that run each minute, before `launch`; each is a step of its own, under its name."""
+        self._sweeps.update(sweeps)
 
     def enqueue(self, session: Session, kind: str, ref: str, due: datetime | None = None) -> None:
         """Commit the work with `session`. The same kind and reference twice is the same work."""
-        if kind not in self._handlers and kind not in self._waiting:
+        if kind not in self._handlers:
             raise UnknownWorkError(kind)
         options: EnqueueOptions = {
             "workflow_name": "carry",
-            "queue_name": QUEUE if kind in self._handlers else WAITING_QUEUE,
+            "queue_name": QUEUE,
             "workflow_id": f"{kind}:{ref}",
             "app_version": APPLICATION_VERSION,
         }
@@ -87,15 +95,21 @@ class DurableWork:
             options["delay_seconds"] = max(0.0, (due - self._clock.now()).total_seconds())
         self._enqueuer().enqueue_in_transaction(session, options, kind, ref)
 
-    def launch(self, *, poll_seconds: float = 0.2) -> None:
-        """Start carrying out work in this process; resume what a dead process of the same executor id left."""
+    def launch(self, *, poll_seconds: float = 0.2, sweep_when: str = EACH_MINUTE) -> None:
+        """Start carrying out work in this process; resume what a dead process of the same executor id left.
+
+        `sweep_when` is a cron expression, of six fields where the first is seconds.
+        """
         # our connection puts a new SQLite file into WAL mode; two at once would lock each other out
         self._engine.connect().close()
         DBOS.destroy()
         self._runner = DBOS(config=self._config())
         _register(self._handlers)
+        swept = _register_sweeps(self._sweeps)
         DBOS.launch()
         DBOS.register_queue(QUEUE, worker_concurrency=4, polling_interval_sec=poll_seconds)
+        if self._sweeps:
+            DBOS.apply_schedules([{"schedule_name": "sweep", "workflow_fn": swept, "schedule": sweep_when}])
 
     def stop(self, *, patience_seconds: int = 5) -> None:
         """Finish what runs, within the patience given, and stop."""
@@ -138,3 +152,25 @@ def _register(handlers: Mapping[str, Handler]) -> None:
     @DBOS.workflow(name="carry")
     def carry(kind: str, ref: str) -> None:
         handlers[kind](ref, _RecordedSteps())
+
+
+def _register_sweeps(sweeps: Mapping[str, Sweep]) -> Callable[[datetime, object], None]:
+    @DBOS.workflow(name="sweep")
+    def swept(_planned: datetime, _context: object) -> None:
+        for name, sweep in sweeps.items():
+            DBOS.run_step({"name": name}, sweep)
+        DBOS.run_step({"name": "history"}, _forget_sweeps)
+
+    return swept
+
+
+def _forget_sweeps() -> int:
+    """Remove old finished sweeps from the job tables, a bounded number at once."""
+    before = (datetime.now(UTC) - _HISTORY).isoformat()
+    old = DBOS.list_workflows(
+        name="sweep", status=["SUCCESS", "ERROR"], end_time=before, limit=_REMOVED_AT_ONCE, load_input=False
+    )
+    ids = [each.workflow_id for each in old]
+    if ids:
+        DBOS.delete_workflows(ids)
+    return len(ids)

@@ -89,8 +89,8 @@ def test_from_the_question_to_the_first_permit(desk: Desk) -> None:
     assert shown["gpc"] is True  # consent rule 59: the signal is logged
     assert shown["notice"] == "overview-fr"
     assert desk.books.work == [
-        ("consent.receipt", given.id, None),  # consent rule 57
-        ("consent.reminder", given.id, NOW + 90 * DAY),  # consent rule 50
+        ("consent.receipt", f"{given.id}/3", None),  # consent rule 57
+        ("consent.reminder", f"{given.id}/{NOW + 90 * DAY:%Y-%m-%d}", NOW + 90 * DAY),  # consent rule 50
     ]
     answer = desk.judge(QUESTION)
     assert isinstance(answer, Permit)
@@ -339,7 +339,7 @@ def test_silence_ends_and_never_renews(desk: Desk) -> None:  # consent rule 48
     assert [desk.find(one.id).state for one in (given, asked)] == [State.EXPIRED, State.EXPIRED]
     assert kinds(desk).count("consent.expired") == 2
     # nobody had agreed to the unanswered one, so nobody is told and no receipt is due
-    assert [ref for kind, ref, _ in desk.books.work if kind == "consent.ended"] == [given.id]
+    assert [ref for kind, ref, _ in desk.books.work if kind == "consent.ended"] == [f"{given.id}/4"]
 
 
 def test_resting_and_resuming(desk: Desk) -> None:

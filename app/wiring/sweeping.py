@@ -1,0 +1,51 @@
+"""What falls due by itself, looked for each minute (operations.md section 3, rule 6).
+
+Consents that have run out are recorded as expired, which asks for their receipts; no decision waits for that. The rest
+is housekeeping of rows that can never matter again, in bounded batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from app.store.unit import RecordsUnit, Units
+from app.workflows.durable import Sweep
+from consent import usecases
+
+BATCH = 200
+MOST_BATCHES = 50
+"""Of consents in one sweep: what is left waits a minute."""
+MOST_TOKENS = 1_000
+COUNTERS_FOR = timedelta(days=1)
+JOURNEYS_FOR = timedelta(days=60)
+"""A question lapses after 30 days at the latest; its page may still be read for as long again."""
+
+
+def sweeps(units: Units) -> Mapping[str, Sweep]:
+    """Return the sweeps of a house, in the order they run."""
+    return {
+        "consents": lambda: lapse_all(units),
+        "sessions": lambda: _committed(units, lambda unit, now: unit.sessions.sweep(now) + unit.sign_ins.sweep(now)),
+        "counters": lambda: _committed(units, lambda unit, now: unit.counters.sweep(now - COUNTERS_FOR)),
+        "journeys": lambda: _committed(units, lambda unit, now: unit.journeys.sweep(now - JOURNEYS_FOR)),
+        "tokens": lambda: _committed(units, lambda unit, now: unit.tokens.purge(now, MOST_TOKENS)),
+    }
+
+
+def lapse_all(units: Units) -> int:
+    """Record every consent that time has ended, a unit of work a batch; return how many (consent rule 48)."""
+    done = 0
+    for _batch in range(MOST_BATCHES):
+        some = usecases.lapse(units.writing(), at=units.clock.now(), limit=BATCH)
+        done += some
+        if some < BATCH:
+            break
+    return done
+
+
+def _committed(units: Units, act: Callable[[RecordsUnit, datetime], int]) -> int:
+    with units.writing() as unit:
+        done = act(unit, units.clock.now())
+        unit.commit()
+    return done
