@@ -84,19 +84,28 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """GDPR art. 18 (dsar rule 51): storage only, but for the purposes the DPO recorded an art. 18(2) ground for."""
+    """GDPR art. 18 (dsar rule 51): storage only, but for the purposes with an art. 18(2) ground on record."""
 
     since: datetime
     except_for: frozenset[PurposeId] = frozenset()
+    categories: frozenset[CategoryId] | None = None
+    """Each with everything under it in the tree; None: all there is."""
+    purposes: frozenset[PurposeId] | None = None
+    """None: whatever the purpose."""
+    until: datetime | None = None
+    """When it was lifted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """GDPR art. 21 (dsar rule 52): restricts while it is weighed, and after unless it was lawfully refused."""
+    """GDPR art. 21 (dsar rules 8, 52): stops a purpose while it is weighed, and after unless lawfully refused."""
 
-    purpose: PurposeId
+    purpose: PurposeId | None
+    """None: direct marketing, whatever purpose serves it. That is absolute: nobody can refuse it (art. 21(3))."""
     since: datetime
     refused: bool = False
+    until: datetime | None = None
+    """When the subject took it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,7 @@ class Facts:
     erased: bool = False
     consent: Consent | None = None
     other_basis: OtherBasis | None = None
-    restriction: Restriction | None = None
+    restrictions: tuple[Restriction, ...] = ()
     objections: tuple[Objection, ...] = ()
     mandates: tuple[Mandate, ...] = ()
     unattended_reads: int = 0
@@ -166,11 +175,11 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a subject beside their consents: read from the cases, the mandates and the subject's own row."""
+    """What is known of a subject beside their consents: read from the limits, the mandates and their own row."""
 
     controller: ControllerId
     erased: bool = False
-    restriction: Restriction | None = None
+    restrictions: tuple[Restriction, ...] = ()
     objections: tuple[Objection, ...] = ()
     mandates: tuple[Mandate, ...] = ()
     other_basis: OtherBasis | None = None
@@ -334,22 +343,49 @@ _STATES: Mapping[State, Reason] = {
 
 
 def _check_rights(question: Question, facts: Facts) -> Iterator[Reason]:
-    """Restriction means storage only (dsar rule 51); an objection stops its purpose (dsar rule 52)."""
-    if facts.restriction is not None and not _outlives(facts.restriction, question, facts):
+    """Restriction means storage only (dsar rule 51); an objection stops its purpose (dsar rules 8, 52)."""
+    if any(_binds(restriction, question, facts) for restriction in facts.restrictions):
         yield Reason.RESTRICTED
-    for objection in facts.objections:
-        if objection.purpose == question.purpose and objection.since <= question.at and not objection.refused:
-            yield Reason.OBJECTED
+    if any(_stops(objection, question, facts) for objection in facts.objections):
+        yield Reason.OBJECTED
 
 
-def _outlives(restriction: Restriction, question: Question, facts: Facts) -> bool:
-    """Art. 18(2): storage, a recorded ground, or a consent the subject gave knowing of the restriction."""
-    if question.at < restriction.since or question.action is Action.HOLD or question.purpose in restriction.except_for:
+def _binds(restriction: Restriction, question: Question, facts: Facts) -> bool:
+    """Art. 18(2) leaves storage, a ground on record, and what the subject agreed to knowing of the restriction."""
+    if not _in_force(restriction.since, restriction.until, question.at) or question.action is Action.HOLD:
+        return False
+    if restriction.purposes is not None and question.purpose not in restriction.purposes:
+        return False
+    spared = question.purpose in restriction.except_for or _agreed_since(restriction.since, question, facts)
+    return not spared and _touches(restriction.categories, question.categories)
+
+
+def _stops(objection: Objection, question: Question, facts: Facts) -> bool:
+    if not _in_force(objection.since, objection.until, question.at):
+        return False
+    if objection.purpose is not None:
+        return objection.purpose == question.purpose and not objection.refused
+    # art. 21(3): no ground outweighs it; only the person opens marketing again, by taking it back or agreeing anew
+    purpose = _purpose(question, facts)
+    return purpose is not None and purpose.marketing and not _agreed_since(objection.since, question, facts)
+
+
+def _in_force(since: datetime, until: datetime | None, at: datetime) -> bool:
+    return since <= at and (until is None or at < until)
+
+
+def _touches(restricted: frozenset[CategoryId] | None, asked: frozenset[CategoryId]) -> bool:
+    """A child's id begins with its parent's and a dot (a law of the pack)."""
+    if restricted is None:
         return True
+    return any(category == root or category.startswith(f"{root}.") for category in asked for root in restricted)
+
+
+def _agreed_since(moment: datetime, question: Question, facts: Facts) -> bool:
     purpose, consent = _purpose(question, facts), facts.consent
     by_consent = purpose is not None and purpose.basis is LegalBasis.CONSENT
     given_at = consent.given_at if consent is not None else None
-    return by_consent and given_at is not None and given_at >= restriction.since
+    return by_consent and given_at is not None and given_at > moment
 
 
 def _check_recipient(question: Question, facts: Facts) -> Iterator[Reason]:

@@ -50,6 +50,18 @@ class StaleVersionError(ConsentError):
     code = "consent_version_conflict"
 
 
+class NoSuchLimitError(ConsentError):
+    """No such restriction or objection for this controller."""
+
+    code = "limit_not_found"
+
+
+class LiftUntoldError(ConsentError):
+    """A restriction may not be lifted before its subject was told (GDPR art. 18(3), dsar rule 51)."""
+
+    code = "restriction_lift_untold"
+
+
 class UnreadableEventError(ConsentError):
     """A stored event has an unknown kind, schema version or shape."""
 

@@ -111,6 +111,8 @@ class Purpose:
     needs_mandate: bool
     notice_version: int
     sells_data: bool = False
+    marketing: bool = False
+    """Direct marketing: an objection to it cannot be refused (GDPR art. 21(2)-(3), dsar rule 8)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 from consent.decision import Component, Standing
 from consent.events import Event
+from consent.limits import LimitId, ObjectionRecord, RestrictionRecord
 from consent.record import Consent
 from consent.vocabulary import ComponentId, ConsentId, ControllerId, PartyId, PurposeId, SubjectRef
 
@@ -100,6 +101,42 @@ class Standings(Protocol):
 
     def standing(self, subject: SubjectRef, purpose: PurposeId, at: datetime) -> Standing | None:
         """Return what holds for the subject at `at`; None when there is no such subject."""
+        ...
+
+
+class Limits(Protocol):
+    """Restrictions and objections of each controller apart: none is ever found under another one's id."""
+
+    def knows(self, controller: ControllerId, subject: SubjectRef) -> bool:
+        """Say whether that is a subject of this controller, and not an erased one."""
+        ...
+
+    def add_restriction(self, record: RestrictionRecord) -> None: ...
+
+    def restriction(self, controller: ControllerId, limit: LimitId) -> RestrictionRecord | None:
+        """Return it for a change: until the unit of work ends nobody else changes it."""
+        ...
+
+    def restrictions(self, controller: ControllerId, subject: SubjectRef) -> Sequence[RestrictionRecord]:
+        """Return the subject's, lifted ones too, newest first."""
+        ...
+
+    def write_restriction(self, record: RestrictionRecord) -> None:
+        """Write down what changed: exempt purposes, its end and who was told."""
+        ...
+
+    def add_objection(self, record: ObjectionRecord) -> None: ...
+
+    def objection(self, controller: ControllerId, limit: LimitId) -> ObjectionRecord | None:
+        """Return it for a change: until the unit of work ends nobody else changes it."""
+        ...
+
+    def objections(self, controller: ControllerId, subject: SubjectRef) -> Sequence[ObjectionRecord]:
+        """Return the subject's, refused and retracted ones too, newest first."""
+        ...
+
+    def write_objection(self, record: ObjectionRecord) -> None:
+        """Write down what changed: its refusal or its retraction."""
         ...
 
 

@@ -212,6 +212,7 @@ class PurposeShape(Shape):
     needs_mandate = _flag()
     notice_version = _whole()
     sells_data = Exact(bool, "true or false", load_default=False)
+    marketing = Exact(bool, "true or false", load_default=False)
 
 
 class RetentionShape(Schema):

@@ -1,7 +1,7 @@
 """What the decision needs to know of a subject and of a component, read in the caller's transaction.
 
-Nothing in the records can restrict or object yet: those are outcomes of cases, and their tables come with the rights.
-Until then a subject's standing is their controller and whether they were erased.
+A subject's standing is their controller, whether they were erased, and what they restricted or objected to, read at the
+moment of the question: lifting or taking back counts from its commit on. Mandates have no table yet.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Final
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.store.clients import SqlClients
+from app.store.limits import SqlLimits
+from app.store.rows.limits import ObjectionRow, RestrictionRow
 from app.store.rows.subjects import SubjectRow
 from app.tokens.records import Client
 from consent.decision import Component, Keep, Standing
 from consent.vocabulary import ComponentId, ControllerId, PartyId, PurposeId, SubjectRef
 
-BESIDE: Final[tuple[InstrumentedAttribute[str], ...]] = ()
+BESIDE: Final[tuple[InstrumentedAttribute[str], ...]] = (RestrictionRow.subject, ObjectionRow.subject)
 """The subject column of every further table a standing is read from (restrictions, objections, ...): the fast lane
 leaves a subject with a row in one of them to the full door. A test holds this list against what `standing` reads."""
 
@@ -33,7 +35,13 @@ class SqlStandings:
         row = self._session.get(SubjectRow, subject)
         if row is None:
             return None
-        return Standing(ControllerId(row.controller), erased=row.erased_at is not None)
+        controller, limits = ControllerId(row.controller), SqlLimits(self._session.connection())
+        return Standing(
+            controller,
+            erased=row.erased_at is not None,
+            restrictions=tuple(one.limit for one in limits.restrictions(controller, subject)),
+            objections=tuple(one.limit for one in limits.objections(controller, subject)),
+        )
 
 
 class SqlComponents:

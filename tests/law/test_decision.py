@@ -174,7 +174,7 @@ CASES: dict[Reason, tuple[Question, Facts]] = {
         replace(QUESTION, categories=frozenset({BALANCES, RECENT})),
         replace(FACTS, consent=fold(CONSENT, (REQUESTED, given_by(categories=frozenset({BALANCES}))))),
     ),
-    Reason.RESTRICTED: (QUESTION, replace(FACTS, restriction=Restriction(NOW + timedelta(hours=1)))),
+    Reason.RESTRICTED: (QUESTION, replace(FACTS, restrictions=(Restriction(NOW + timedelta(hours=1)),))),
     Reason.OBJECTED: (QUESTION, replace(FACTS, objections=(Objection(OVERVIEW, NOW),))),
     Reason.RECIPIENT_UNKNOWN: (
         replace(SEND, recipient=None),
@@ -369,14 +369,14 @@ def test_restriction_leaves_storage_and_what_the_subject_consents_to_afterwards(
         FACTS,
         party=POLICY.parties[HOLDER],
         component=replace(CARD, party=HOLDER),
-        restriction=restriction,
+        restrictions=(restriction,),
     )
     hold = replace(QUESTION, party=HOLDER, action=Action.HOLD)
     assert _permits(hold, holder)
     assert not _permits(replace(hold, action=Action.READ), holder)
-    assert _permits(QUESTION, replace(FACTS, restriction=replace(restriction, except_for=frozenset({OVERVIEW}))))
+    assert _permits(QUESTION, replace(FACTS, restrictions=(replace(restriction, except_for=frozenset({OVERVIEW})),)))
     later = fold(CONSENT, (REQUESTED, given_by(at=NOW + timedelta(hours=2))))
-    assert _permits(QUESTION, replace(FACTS, restriction=restriction, consent=later))
+    assert _permits(QUESTION, replace(FACTS, restrictions=(restriction,), consent=later))
 
 
 def test_an_objection_holds_until_it_is_lawfully_refused() -> None:  # dsar rule 52

@@ -12,7 +12,19 @@ import pytest
 
 from app.policyfiles import load
 from consent import events as ev
-from consent.decision import Component, Deny, Facts, Keep, OtherBasis, Permit, Question, StaffActor, decide
+from consent.decision import (
+    Component,
+    Deny,
+    Facts,
+    Keep,
+    Objection,
+    OtherBasis,
+    Permit,
+    Question,
+    Restriction,
+    StaffActor,
+    decide,
+)
 from consent.events import Actor, ActorKind, Authorisers, Channel, Evidence
 from consent.mandate import Mandate
 from consent.policy import Policy
@@ -195,3 +207,63 @@ def test_no_role_opens_what_its_team_is_not_granted(role: str | None) -> None:
                 allowed = role in pack().roles and category in pack().roles[role].categories
                 if not allowed or (team.id, purpose, category, Action.READ) not in granted():
                     assert isinstance(answer, Deny)
+
+
+def test_a_restriction_stops_every_grant_but_storage_and_its_end_restores_each() -> None:  # dsar rule 51
+    since, until = NOW + timedelta(minutes=1), NOW + timedelta(minutes=59)
+    stopped = 0
+    for asked in granted():
+        facts = kindest_facts(*asked[:2])
+        before = decide(question(asked, facts), facts)
+        now = decide(question(asked, facts), replace(facts, restrictions=(Restriction(since),)))
+        ended = decide(question(asked, facts), replace(facts, restrictions=(Restriction(since, until=until),)))
+        assert ended == before
+        if asked[3] is Action.HOLD:
+            assert now == before
+        else:
+            assert isinstance(now, Deny), asked
+            assert Reason.RESTRICTED in now.all_reasons
+            stopped += isinstance(before, Permit)
+    assert stopped > 50
+
+
+def test_a_restricted_category_stops_itself_and_leaves_the_others() -> None:  # dsar rule 51
+    restricted = frozenset({CategoryId("accounts")})
+    limit = Restriction(NOW + timedelta(minutes=1), categories=restricted)
+    touched = set()
+    for asked in granted():
+        facts = kindest_facts(*asked[:2])
+        before, after = (decide(question(asked, it), it) for it in (facts, replace(facts, restrictions=(limit,))))
+        under = asked[2].startswith("accounts.") and asked[3] is not Action.HOLD
+        touched.add(under and isinstance(before, Permit))
+        assert (before == after) is not under, asked
+    assert touched == {True, False}
+
+
+def test_an_objection_stops_what_rests_on_a_legitimate_interest_at_once() -> None:  # dsar rule 52
+    purpose = PurposeId("security_audit")
+    stopped = 0
+    for asked in granted():
+        facts = kindest_facts(*asked[:2])
+        objecting = replace(facts, objections=(Objection(purpose, NOW + timedelta(minutes=1)),))
+        before, after = (decide(question(asked, it), it) for it in (facts, objecting))
+        if asked[1] == purpose:
+            assert Reason.OBJECTED in getattr(after, "all_reasons", ())
+            stopped += isinstance(before, Permit)
+        else:
+            assert before == after
+    assert stopped > 0
+
+
+def test_the_marketing_objection_stops_marketing_whatever_the_basis_and_whoever_weighs_it() -> None:  # dsar rule 8
+    limit = Objection(None, NOW + timedelta(minutes=1), refused=True)
+    stopped = 0
+    for asked in granted():
+        facts = kindest_facts(*asked[:2])
+        before, after = (decide(question(asked, it), it) for it in (facts, replace(facts, objections=(limit,))))
+        if pack().purposes[asked[1]].marketing:
+            assert Reason.OBJECTED in getattr(after, "all_reasons", ())
+            stopped += isinstance(before, Permit)
+        else:
+            assert before == after
+    assert stopped > 0
