@@ -8,6 +8,7 @@ from __future__ import annotations
 from app.http.pages import (
     access_log,
     agreements,
+    dpo,
     home,
     journey,
     me,
@@ -32,5 +33,6 @@ PAGES = (
     requests.page,
     security.page,
     staff_door.page,
+    dpo.page,
 )
 """Every blueprint of pages that is always there; rooms with more to wire are passed to `create_app`."""
