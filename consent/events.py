@@ -43,6 +43,8 @@ class Channel(StrEnum):
     PHONE = "phone"
     HOLDER = "holder"
     SCHEDULE = "schedule"
+    CASE = "case"
+    """A request on file, which knows through what it came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What people and their controllers do with restrictions and objections (GDPR arts 18, 21; dsar rules 7, 8, 51, 52).
 
 Each function works in the caller's unit of work, which commits: record and ledger entry go together, and from that
-commit on `decision.decide` meets it. Asking again from the same `origin` (a line of a case) returns what is there.
+commit on `decision.decide` meets it. Asking again from the same `origin` (a line of a case) returns what is in force.
 Leaves out whether a request is founded and what is answered (`dsar`), and telling recipients (art. 19).
 """
 
@@ -186,8 +186,7 @@ def objectable(policy: Policy, controller: ControllerId) -> tuple[PurposeId, ...
 
 def _object(unit: LimitUnit, whose: Whose, purpose: PurposeId | None, act: Act, ids: Ids) -> ObjectionRecord:
     for known in unit.limits.objections(whose.controller, whose.subject):
-        standing = known.retracted_at is None and known.refused_at is None
-        if known.purpose == purpose and (standing or _same_origin(known.whose, whose)):
+        if known.purpose == purpose and known.retracted_at is None and known.refused_at is None:
             return known
     record = ObjectionRecord(LimitId(ids.new("lim")), whose, purpose, act.at)
     unit.limits.add_objection(record)
@@ -196,16 +195,12 @@ def _object(unit: LimitUnit, whose: Whose, purpose: PurposeId | None, act: Act, 
 
 
 def _imposed(unit: LimitUnit, whose: Whose, scope: Scope) -> RestrictionRecord | None:
-    """The one this origin asked for already; without an origin, another without one that covers just the same."""
+    """The one in force that this origin asked for already; without an origin, another without one of the same scope."""
     for known in unit.limits.restrictions(whose.controller, whose.subject):
-        same = known.whose == whose and known.lifted_at is None and known.scope == scope
-        if same or _same_origin(known.whose, whose):
+        same = known.whose == whose and (whose.origin is not None or known.scope == scope)
+        if same and known.lifted_at is None:
             return known
     return None
-
-
-def _same_origin(one: Whose, other: Whose) -> bool:
-    return other.origin is not None and one.origin == other.origin
 
 
 def _check_asker(by: Actor, subject: SubjectRef, kind: str) -> None:

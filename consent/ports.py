@@ -182,6 +182,19 @@ class Reading(Protocol):
     def reads(self) -> Reads: ...
 
 
+class Changing(Protocol):
+    """What a change of consents needs of a unit that is open already and that somebody else commits."""
+
+    @property
+    def consents(self) -> Consents: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def work(self) -> Work: ...
+
+
 class Unit(Protocol):
     """One unit of work: leaving the `with` block without `commit()` means nothing happened."""
 

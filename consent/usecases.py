@@ -1,8 +1,9 @@
 """What people and parties do with consents, one unit of work each: state, ledger entry and follow-up commit together.
 
-Every function that changes opens `with unit` and commits; `judge`, `facts_for` and `read` only read, inside a unit the
-caller opened, so that a door may decide and act in one transaction. Withdrawal asks for nothing but the session or link
-that giving needed (consent rule 35) and holds from its commit (consent rule 46). Moments are passed in as `at`.
+Every function that changes opens `with unit` and commits, but `withdraw_all`, which a case calls within its own unit;
+`judge`, `facts_for` and `read` only read, inside a unit the caller opened, so that a door may decide and act in one
+transaction. Withdrawal asks for nothing but the session or link that giving needed (consent rule 35) and holds from its
+commit (consent rule 46). Moments are passed in as `at`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from consent.errors import AskedTooSoonError, NoSuchConsentError, UnfitError
 from consent.events import Actor, ActorKind, Channel, EndReason, Event, Evidence, Shown, SuspensionReason
 from consent.journey import Agreement
 from consent.policy import FigureName, Policy
-from consent.ports import Ids, Json, Reading, Unit
+from consent.ports import Changing, Ids, Json, Reading, Unit
 from consent.proposal import Proposal, agreement_faults, processors_digest, proposal_faults, quiet_until, terms
 from consent.record import FINAL, Consent, Differences, State, differences, next_reminder, visible
-from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, SubjectRef
+from consent.vocabulary import CategoryId, ConsentId, ControllerId, LegalBasis, Locale, SubjectRef
 
 RECEIPT, ENDED, CHANGED, REMINDER = "consent.receipt", "consent.ended", "consent.changed", "consent.reminder"
 """The follow-up work this module enqueues: `consent/version` names which event asks for it, so that no later one is
@@ -164,6 +165,21 @@ def withdraw(
             record = _append(unit, record, events.Withdrawn(at, by, channel, whose, delete_data))
             unit.commit()
     return record
+
+
+def withdraw_all(
+    unit: Changing, *, controller: ControllerId, subject: SubjectRef, by: Actor, channel: Channel, at: datetime
+) -> tuple[Consent, ...]:
+    """Take back every consent of a subject that has not ended, within the caller's unit, which commits (dsar rule 7).
+
+    Contracts stay: they are ended, not withdrawn (consent rule 38). Returns those withdrawn; none is no error.
+    """
+    ended = []
+    for found in unit.consents.of_subject(controller, subject):
+        record = unit.consents.lock(controller, found.id)
+        if record is not None and record.terms.basis is LegalBasis.CONSENT and record.state_at(at) not in FINAL:
+            ended.append(_append(unit, record, events.Withdrawn(at, by, channel, None, delete_data=False)))
+    return tuple(ended)
 
 
 def suspend(
@@ -398,7 +414,7 @@ def _concerns(record: Consent, by: Actor) -> bool:
     return True
 
 
-def _append(unit: Unit, record: Consent, event: Event) -> Consent:
+def _append(unit: Changing, record: Consent, event: Event) -> Consent:
     after = unit.consents.append(record, event)
     _tell(unit, after, event)
     for kind in _follow_ups(record, after, event):
@@ -406,7 +422,7 @@ def _append(unit: Unit, record: Consent, event: Event) -> Consent:
     return after
 
 
-def _tell(unit: Unit, record: Consent, event: Event) -> None:
+def _tell(unit: Changing, record: Consent, event: Event) -> None:
     unit.journal.record(
         event.kind,
         actor=event.by.ref,

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from consent.policy import Controller, Policy
-from consent.ports import Clock, Ids, Journal, Work
+from consent.ports import Clock, Consents, Ids, Journal, Limits, Work
 from consent.vocabulary import CategoryId, ComponentId, ControllerId, PartyId, PurposeId, Shredded, SubjectRef
 from dsar.case import Case, State
 from dsar.clock import Calendar, Deadlines
@@ -231,6 +231,8 @@ class Desk:
 
     cases: Cases
     notes: Notes
+    consents: Consents
+    limits: Limits
     journal: Journal
     work: Work
     clock: Clock

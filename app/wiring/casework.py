@@ -150,6 +150,8 @@ class Casework:
         return Desk(
             cases=SqlCases(records.session),
             notes=SqlNotes(records.session, self.units.ids, VaultNotes(self.vault)),
+            consents=records.consents,
+            limits=records.limits,
             journal=records.journal,
             work=records.work,
             clock=self.units.clock,

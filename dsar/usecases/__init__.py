@@ -11,6 +11,7 @@ from dsar.usecases.asking import acknowledge, ask_clarification, ask_identity, e
 from dsar.usecases.deciding import EVIDENCED, TWO_PEOPLE, Decision, approve, decide_line, refuse, send_back, submit
 from dsar.usecases.erasing import begin_erasure, carry_out, record_recipient, verify_erasure
 from dsar.usecases.fetching import erasure_begins, ready_copies, record_fetch
+from dsar.usecases.limiting import CARRIED_OUT_AT_ONCE, LIMITING, carry_out_limit
 from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
 from dsar.usecases.reading import queue, timeline
 from dsar.usecases.replying import bounce_message, close, dispatch_message, prepare_reply
@@ -29,8 +30,10 @@ from dsar.usecases.writing import (
 
 __all__ = [
     "ASK_HOLDER",
+    "CARRIED_OUT_AT_ONCE",
     "END_RETENTION",
     "EVIDENCED",
+    "LIMITING",
     "PROCEED",
     "RUN_ERASURE",
     "SEND",
@@ -48,6 +51,7 @@ __all__ = [
     "begin_erasure",
     "bounce_message",
     "carry_out",
+    "carry_out_limit",
     "close",
     "close_unanswered",
     "dates_of",

@@ -10,6 +10,7 @@ from dsar import events as e
 from dsar.case import Case, State
 from dsar.ports import Desk
 from dsar.proofs.shape import Proof
+from dsar.usecases.limiting import bind_limits
 from dsar.usecases.writing import (
     SEND,
     identity_of,
@@ -126,6 +127,7 @@ def prove_identity(
     case = write(desk, case, e.IdentityProved(at=desk.clock.now(), by=by.handle, proof=proof))
     if case.state is State.PAUSED:
         case = write(desk, case, e.Resumed(at=desk.clock.now(), by=by.handle, answered_at=desk.clock.now()))
+    bind_limits(desk, case, by)
     case = verified_if_enough(desk, case, by.handle)
     return {line.id: identity_of(desk, case, line) for line in case.lines.values()}
 

@@ -52,9 +52,7 @@ def begin_erasure(
     subject = identified(desk, case, line_id)
     now = desk.clock.now()
     dead = [e.PackageRevoked(at=now, by=by.handle, package=key) for key in _revoke(desk, case, subject)]
-    named = [
-        _name_recipient(desk, case, subject, line=line_id, party=party, by=by) for party in sorted(set(recipients))
-    ]
+    named = [name_recipient(desk, case, subject, line=line_id, party=party, by=by) for party in sorted(set(recipients))]
     case = write(desk, case, *dead, *named, e.ErasureStarted(at=now, by=by.handle, line=line_id))
     for cell in cells:
         _keep_until(desk, case, subject, cell)
@@ -90,9 +88,10 @@ def _revoke(desk: Desk, case: Case, subject: SubjectRef) -> list[PackageId]:
     return [package.id for package in alive]
 
 
-def _name_recipient(
+def name_recipient(
     desk: Desk, case: Case, subject: SubjectRef, *, line: LineId, party: PartyId, by: Actor
 ) -> e.RecipientNamed:
+    """Owe an art. 19 notice to a recipient, and have it sent (dsar rule 56); the caller writes the event."""
     controller = controller_of(desk, case)
     today = clock.local_day(desk.clock.now(), controller.time_zone)
     due = clock.add_working_days(today, desk.practice.recipient_working_days, desk.calendars.of(controller))

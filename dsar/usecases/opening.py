@@ -12,6 +12,7 @@ from dsar import events as e
 from dsar.case import Case
 from dsar.ports import Desk
 from dsar.proofs.shape import Proof
+from dsar.usecases.limiting import bind_limits
 from dsar.usecases.writing import dates_of, verified_if_enough, write
 from dsar.vocabulary import Actor, CaseId, CaseKind, Channel, LineId, Right
 
@@ -124,4 +125,6 @@ def _open(desk: Desk, intake: Intake, rights: tuple[Right, ...]) -> Case:
         forwarded_by=intake.forwarded_by,
     )
     proved = [e.IdentityProved(at=now, by=by, proof=proof) for proof in intake.proofs]
-    return verified_if_enough(desk, write(desk, None, received, *proved), by)
+    case = write(desk, None, received, *proved)
+    bind_limits(desk, case, intake.by)
+    return verified_if_enough(desk, case, by)

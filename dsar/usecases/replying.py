@@ -7,9 +7,10 @@ from datetime import datetime
 
 from dsar import clock, errors
 from dsar import events as e
-from dsar.case import Case, Line, State, ending, pending, unanswered
+from dsar.case import REPLIES, Case, Line, State, ending, pending, unanswered
 from dsar.ports import Desk
 from dsar.rights import RIGHTS
+from dsar.usecases.limiting import settle_limits
 from dsar.usecases.writing import controller_of, dates_of, line_of, pause_in_time, prepare, write
 from dsar.vocabulary import DONE_FIRST, REFUSALS, SYSTEM, Actor, CaseId, LineId, MessageId, MessageKind
 
@@ -50,6 +51,8 @@ def dispatch_message(
     when = at or desk.clock.now()
     sent = e.MessageDispatched(at=when, by=SYSTEM.handle, message=message_id, channel=channel, proof=proof)
     case = write(desk, case, sent)
+    if case.messages[message_id].kind in REPLIES:
+        settle_limits(desk, case, case.messages[message_id], when)
     for event in _consequences(desk, case, message_id, when):
         case = write(desk, case, event)
 

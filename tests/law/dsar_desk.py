@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.calendars import Calendars
 from app.store.cases import SqlCases, SqlNotes
+from app.store.consents import SqlConsents
+from app.store.limits import SqlLimits
 from consent.policy import Category, Controller, Policy, Purpose, Retention
 from consent.vocabulary import (
     CategoryId,
@@ -175,6 +177,8 @@ def make_desk(session: Session, moment: datetime | None = None) -> Desk:
     return Desk(
         cases=SqlCases(session),
         notes=SqlNotes(session, ids, XorSeal()),
+        consents=SqlConsents(session.connection()),
+        limits=SqlLimits(session.connection()),
         journal=Books(),
         work=Chores(),
         clock=SetClock(moment or paris(2026, 3, 5)),
