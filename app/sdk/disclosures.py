@@ -61,6 +61,7 @@ class Disclosures:
             "purpose": permit.purpose,
             "consent": permit.consent,
             "attended": permit.attended,
+            "reader": permit.client_id,
             "action": "read",
         }
         with self._lock:

@@ -97,6 +97,9 @@ def test_a_forgotten_person_s_handle_is_unknown(at: ApiHouse) -> None:
         ("categories", ["moods"]),
         ("purpose", "nothing"),
         ("consent", "con_none"),
+        ("reader", "nobody"),
+        ("reader", ""),
+        ("reader", 1),
         ("id", ""),
         ("id", None),
         ("party", "nuage"),
@@ -114,6 +117,26 @@ def test_a_consent_that_does_not_name_the_party(at: ApiHouse) -> None:
     ana = at.agree()
     item = read(at, ana, handle=at.handle(ana, at.rival.record.party))
     assert problem(report(at, item, who=at.rival), 422, "body_invalid")["fields"] == ["disclosures.0.consent"]
+    assert at.traces() == (0, [])
+
+
+def test_the_reader_a_holder_names_is_who_looked(at: ApiHouse) -> None:
+    """consent rule 51: who, not through whom."""
+    ana = at.agree()
+    item = read(at, ana, handle=at.handle(ana, HOLDER), reader="reader")
+    assert report(at, item, who=at.holder).json == {"written": 1, "known": 0}
+    with at.house.units.reading() as unit:
+        (look,) = unit.disclosures.of_subject(ana.subject)
+    assert (look.party, look.component) == (READER, "reader")
+
+
+@pytest.mark.parametrize(("fields", "said"), [({}, "consent"), ({"consent": None}, "consent")])
+def test_a_reader_the_agreement_does_not_name(at: ApiHouse, fields: dict[str, Any], said: str) -> None:
+    """A holder cannot put a read on somebody whom the person never named, or on no agreement at all."""
+    ana = at.agree()
+    who = "rival" if not fields else "reader"
+    item = read(at, ana, handle=at.handle(ana, HOLDER), reader=who, **fields)
+    assert problem(report(at, item, who=at.holder), 422, "body_invalid")["fields"] == [f"disclosures.0.{said}"]
     assert at.traces() == (0, [])
 
 

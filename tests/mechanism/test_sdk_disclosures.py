@@ -20,7 +20,7 @@ from app.sdk.errors import JournalDamaged, Refused, Unreachable
 from tests.mechanism.sdk_house import outage
 from tests.mechanism.test_sdk_sealer import Setting
 
-FIELDS = {"id", "at", "handle", "categories", "records", "purpose", "consent", "attended", "action"}
+FIELDS = {"id", "at", "handle", "categories", "records", "purpose", "consent", "attended", "reader", "action"}
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 All or nothing: one fault refuses the batch and names every place, so that a reporter can set those aside (one person's
 erasure must not hold up a journal for ever) and send the rest. Ids are kept apart by party: nobody can take, or find
-out, another one's. Leaves out staff looks, which Regard writes itself.
+out, another one's. A holder names the component it read for, which stands in the person's log as the one who looked.
+Leaves out staff looks, which Regard writes itself.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from consent.vocabulary import (
     ComponentId,
     ConsentId,
     PairwiseHandle,
+    PartyId,
     PurposeId,
     SubjectRef,
 )
@@ -43,7 +45,7 @@ def _word() -> fields.String:
 
 
 class ReadSchema(Schema):
-    """One read: whose (the reporter's own handle), what, how much, why, when."""
+    """One read: whose (the reporter's own handle), what, how much, why, when; `reader` where it was for another."""
 
     id = _word()
     handle = _word()
@@ -52,6 +54,7 @@ class ReadSchema(Schema):
     purpose = _word()
     consent = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 64))
     attended = Flag(required=True)
+    reader = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 64))
     action = fields.Enum(Action, by_value=True, load_default=Action.READ)
     at = fields.AwareDateTime(required=True, format="iso")
 
@@ -104,7 +107,7 @@ def _looks(
     ]
     if faults:
         raise BodyInvalid(*faults)
-    return [_look(actor, item, subjects[item["handle"]]) for item in items]
+    return [_look(unit, actor, item, subjects[item["handle"]]) for item in items]
 
 
 def _subject(unit: ApiUnit, actor: ClientActor, handle: str) -> SubjectRef | None:
@@ -124,8 +127,8 @@ def _faults(
 ) -> Iterator[str]:
     if subject is None:
         yield "handle"
-    elif item["consent"] is not None and actor.party not in unit.readers(ConsentId(item["consent"]), subject):
-        yield "consent"
+    else:
+        yield from _not_named(policy, unit, actor, item, subject)
     purpose = policy.purposes.get(item["purpose"])
     if purpose is None or purpose.controller != actor.controller:
         yield "purpose"
@@ -135,15 +138,37 @@ def _faults(
         yield "at"
 
 
-def _look(actor: ClientActor, item: Mapping[str, Any], subject: SubjectRef | None) -> Look:
-    if subject is None:
-        raise BodyInvalid("handle")
+def _not_named(
+    policy: Policy, unit: ApiUnit, actor: ClientActor, item: Mapping[str, Any], subject: SubjectRef
+) -> Iterator[str]:
+    """Reporter and reader are both named in the agreement (consent rule 15); a read for others rests on one."""
+    reader = _reader(unit, actor, item)
+    known = policy.parties.get(reader or "")
+    if reader is None or known is None or known.controller != actor.controller:
+        yield "reader"
+        return
+    if item["consent"] is None:
+        if reader != actor.party:
+            yield "consent"
+    elif not {actor.party, reader} <= unit.readers(ConsentId(item["consent"]), subject):
+        yield "consent"
+
+
+def _reader(unit: ApiUnit, actor: ClientActor, item: Mapping[str, Any]) -> PartyId | None:
+    """Return the party of who looked: the reporter, or the component it read for; None for an unknown one."""
+    return actor.party if item["reader"] is None else unit.party_of(ComponentId(item["reader"]))
+
+
+def _look(unit: ApiUnit, actor: ClientActor, item: Mapping[str, Any], subject: SubjectRef | None) -> Look:
+    reader = _reader(unit, actor, item)
+    if subject is None or reader is None:
+        raise BodyInvalid("handle" if subject is None else "reader")
     return Look(
         id=_own_id(actor, item["id"]),
         controller=actor.controller,
         subject=subject,
-        party=actor.party,
-        component=ComponentId(actor.client),
+        party=reader,
+        component=ComponentId(item["reader"] or actor.client),
         actor_role=None,
         categories=tuple(CategoryId(name) for name in sorted(set(item["categories"]))),
         records=item["records"],
