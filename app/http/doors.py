@@ -13,13 +13,14 @@ from typing import Literal, Protocol
 
 from flask import current_app
 
+from app.receipts import SealedReceipt
 from app.sdk.claims import AggregationConsent
 from app.settings import Secret
 from consent.policy import Policy
 from consent.ports import Clock, Ids, Json, Unit
-from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
-from dsar.ports import Desk
-from dsar.vocabulary import LineId
+from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, PartyId, PurposeId, Shredded, SubjectRef
+from dsar.ports import Desk, StoredRetention
+from dsar.vocabulary import CaseId, LineId
 
 PersonKind = Literal["visitor", "subject", "staff"]
 
@@ -332,6 +333,23 @@ class ContactPoints(Protocol):
         ...
 
 
+class CertificateLinkFacts(Protocol):
+    """What the token of a certificate opens."""
+
+    @property
+    def controller(self) -> ControllerId: ...
+    @property
+    def case(self) -> CaseId: ...
+    @property
+    def erasure(self) -> str: ...
+
+
+class CertificateLinks(Protocol):
+    """Links to certificates by the SHA-256 of their token; the token itself is stored nowhere."""
+
+    def find(self, digest: bytes) -> CertificateLinkFacts | None: ...
+
+
 class LeafNumbers(Protocol):
     """Where ledger entries stand in the tree."""
 
@@ -378,6 +396,28 @@ class ReleaseCandidates(Protocol):
         ...
 
 
+class Receipts(Protocol):
+    """Receipts of one consent, newest first; each sealed."""
+
+    def of_consent(self, controller: ControllerId, consent: ConsentId) -> Sequence[SealedReceipt]: ...
+    def find(self, controller: ControllerId, consent: ConsentId, receipt: str) -> SealedReceipt | None: ...
+
+
+class NoticeFacts(Protocol):
+    """Something that was done about a consent."""
+
+    @property
+    def occasion(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+
+
+class Notices(Protocol):
+    """What was done about consents, in order."""
+
+    def of_consent(self, controller: ControllerId, consent: ConsentId) -> Sequence[NoticeFacts]: ...
+
+
 class DoorUnit(Unit, Protocol):
     """One unit of work of the doors: everything in it commits together. The law's own unit is part of it."""
 
@@ -405,6 +445,12 @@ class DoorUnit(Unit, Protocol):
     def release_candidates(self) -> ReleaseCandidates: ...
     @property
     def subjects(self) -> ContactPoints: ...
+    @property
+    def receipts(self) -> Receipts: ...
+    @property
+    def notices(self) -> Notices: ...
+    @property
+    def certificate_links(self) -> CertificateLinks: ...
 
 
 class ProfileFacts(Protocol):
@@ -524,6 +570,10 @@ class Doors:
     copies: Copies
     certificates: Callable[[str], Sequence[Mapping[str, Json]]]
     """Erasure id -> its signed certificates, one a subject; none before the erasure is certified."""
+    certificate_pdf: Callable[[Mapping[str, Json], Sequence[StoredRetention], Locale], bytes]
+    """A certificate to read and print, with what is kept, in a language."""
+    open_receipt: Callable[[SealedReceipt], str | Shredded]
+    """A stored receipt -> its compact JWS."""
     authorizations: Authorizations | None = None
     """None where no authorization server is built in: then nothing is asked on a partner's behalf."""
     limits: Limits = field(default_factory=Limits)

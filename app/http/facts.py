@@ -113,6 +113,11 @@ def path_words(path: AccessPath) -> str:
 
 def status(record: Consent, at: datetime) -> tuple[str, str]:
     """Return the status as a word and a one-line meaning (consent rule 42)."""
+    return state_words(record.state_at(at))
+
+
+def state_words(state: State) -> tuple[str, str]:
+    """Return a state as a word and a one-line meaning."""
     words: dict[State, tuple[str, str]] = {
         State.REQUESTED: (gettext("waiting for you"), gettext("You have not answered yet. Nothing is read.")),
         State.ACTIVE: (gettext("active"), gettext("Data may be read, as you agreed.")),
@@ -128,7 +133,7 @@ def status(record: Consent, at: datetime) -> tuple[str, str]:
         ),
         State.INVALIDATED: (gettext("void"), gettext("It was never valid. Nothing may be read.")),
     }
-    return words[record.state_at(at)]
+    return words[state]
 
 
 def kept(policy: Policy, purpose: PurposeId, categories: Iterable[CategoryId]) -> list[Retention]:

@@ -11,21 +11,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.factory import create_app
 from app.http import api, health, outbox
+from app.http.authorizations import OwnUnits
 from app.http.doors import Doors
 from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
 from app.http.oauth.services import Joined, Unit
 from app.outbound.outbox import LocalOutbox
 from app.servicekeys import service_key
-from app.settings import Secret
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
 from app.vault.errors import VaultError
 from app.wiring.api import api_services
+from app.wiring.consentwork import forms_key
 from app.wiring.faces import OAuthFace, oauth_unit
 from app.wiring.house import House
 from app.wiring.looked import LookedFace
 from app.wiring.mail import mailer
-from app.wiring.rooms import DoorCopies, certificates_of, door_desk
+from app.wiring.rooms import DoorCopies, certificate_pdfs, certificates_of, door_desk
 from consent import usecases
 from consent.decision import Deny, Permit, Question, local_day
 from consent.parties import Active
@@ -68,7 +69,7 @@ def page_doors(house: House, services: OAuthServices) -> Doors:
         policy=house.policy,
         controller=house.controller,
         origin=house.settings.issuer,
-        key=Secret(service_key(house.settings.data_dir / "forms.key", os.urandom).hex()),
+        key=forms_key(house.settings),
         clock=units.clock,
         ids=units.ids,
         entropy=units.entropy,
@@ -76,9 +77,12 @@ def page_doors(house: House, services: OAuthServices) -> Doors:
         reading=units.reading,
         subjects=house.profiles,
         tokens=PresentedTokens(services),
+        authorizations=OwnUnits(services),
         desk=door_desk(house),
         copies=DoorCopies(house),
         certificates=certificates_of(house),
+        open_receipt=house.consentwork.receipts.open,
+        certificate_pdf=certificate_pdfs(house),
     )
 
 

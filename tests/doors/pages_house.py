@@ -24,7 +24,7 @@ from app.store.passkeys import StoredStaff
 from app.store.rows.base import KeysBase, RecordsBase
 from app.store.unit import RecordsUnit
 from app.wiring import House, build
-from app.wiring.rooms import DoorCopies, certificates_of, door_desk
+from app.wiring.rooms import DoorCopies, certificate_pdfs, certificates_of, door_desk
 from consent.vocabulary import ControllerId, Locale, SubjectRef
 from tests.journeys.software_passkey import SoftwarePasskey
 
@@ -128,9 +128,11 @@ class Town:
             reading=self.unit,
             subjects=self.house.profiles,
             tokens=NoTokens(),
+            open_receipt=self.house.consentwork.receipts.open,
             desk=lambda unit: replace(door_desk(self.house)(unit), clock=self.clock),
             copies=DoorCopies(self.house),
             certificates=certificates_of(self.house),
+            certificate_pdf=certificate_pdfs(self.house),
             limits=limits or Limits(),
             **more,
         )

@@ -444,7 +444,7 @@ def test_stopping_takes_two_clicks_from_the_list(town: Town, ana: Visitor, subje
     assert stopped.status_code == 303
     record = _one(town, subject)
     assert (record.state, record.delete_data) == (State.WITHDRAWN, True)
-    assert ("consent.ended", record.id) in town.jobs
+    assert ("consent.ended", f"{record.id}/{record.version}") in town.jobs
     shown = _words(weak.get(stopped.location).get_data(as_text=True))
     assert "withdrawn You stopped it" in shown
     assert "From this moment nobody can read under it" in shown

@@ -1,4 +1,4 @@
-"""A person's agreements: the list, one of them, and stopping it in two clicks (consent rules 41-46).
+"""A person's agreements: the list, one of them, stopping it in two clicks, renewing it (consent rules 41-49).
 
 Stopping needs no more than giving did: the same session, or the link in the receipt that serves for one agreement only
 (consent rule 35).
@@ -11,13 +11,13 @@ import hmac
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from app.http import facts
+from app.http import facts, renewing
 from app.http.chrome import speak_for
 from app.http.doors import doors
 from app.http.errors import NotHere
-from app.http.forms import keyed
 from app.http.guard import anyone, current_controller, current_subject, subject
 from app.http.locale import people
+from app.http.places import stop_seal
 from consent import usecases
 from consent.events import Actor, ActorKind, Channel
 from consent.record import FINAL, Consent, State
@@ -59,7 +59,28 @@ def shown(consent: str) -> str:
     with of.reading() as unit:
         record, events = usecases.read(unit, controller=current_controller(), consent=ConsentId(consent), by=_me())
         reads = [each for each in unit.disclosures.of_subject(current_subject()) if each.consent == consent]
-    return render_template("pages/agreement.html", record=record, events=events, reads=reads, **_words())
+        mine = record.terms.subject == current_subject()
+        found = unit.receipts.of_consent(current_controller(), record.id) if mine else ()
+        done = {each.occasion: each.at for each in unit.notices.of_consent(current_controller(), record.id)}
+    return render_template(
+        "pages/agreement.html",
+        record=record,
+        events=events,
+        reads=reads,
+        receipts=found,
+        destroyed_at=done.get("destroyed"),
+        renewable=mine and renewing.offered(record),
+        **_words(),
+    )
+
+
+@page.post("/me/consents/<consent>/renew")
+@subject()
+def renew(consent: str) -> Response:
+    """Ask for the same again before the end; nothing changes unless the person then agrees (consent rules 48, 49)."""
+    with doors().reading() as unit:
+        record, _ = usecases.read(unit, controller=current_controller(), consent=ConsentId(consent), by=_me())
+    return redirect(url_for("journey.shown", journey=renewing.ask_again(record, _me())), 303)
 
 
 @page.get("/me/consents/<consent>/withdraw")
@@ -99,15 +120,12 @@ def stop_by_link(controller: str, consent: str, seal: str) -> str:
 
 def stop_path(controller: ControllerId, consent: ConsentId) -> str:
     """Return the path of the link that stops this agreement without signing in, for its receipt (consent rule 57)."""
-    return url_for("agreements.stop_by_link_page", controller=controller, consent=consent, seal=_seal(consent))
-
-
-def _seal(consent: str) -> str:
-    return keyed("stop", consent)[:43]
+    seal = stop_seal(doors().key, consent)
+    return url_for("agreements.stop_by_link_page", controller=controller, consent=consent, seal=seal)
 
 
 def _sealed(controller: str, consent: str, seal: str) -> Consent:
-    if not hmac.compare_digest(_seal(consent).encode(), seal.encode()):
+    if not hmac.compare_digest(stop_seal(doors().key, consent).encode(), seal.encode()):
         raise NotHere
     with doors().reading() as unit:
         record = unit.consents.find(ControllerId(controller), ConsentId(consent))
