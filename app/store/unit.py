@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +25,7 @@ from app.store.journeys import SqlJourneys
 from app.store.leaves import Randomness, Seal, SqlJournal, SqlLeafNumbers
 from app.store.limits import SqlLimits
 from app.store.mailqueue import MailQueue, SealMail
+from app.store.once import once
 from app.store.passkeys import SqlEnrolments, SqlPasskeys, SqlStaff
 from app.store.receipts import SqlConsentNotices, SqlReceipts
 from app.store.sessions import SqlCounters, SqlSessions, SqlSignIns
@@ -89,104 +89,104 @@ class RecordsUnit:
         """Make everything in the unit durable at once."""
         self.session.commit()
 
-    @cached_property
+    @once
     def journal(self) -> SqlJournal:
         units = self._units
         return SqlJournal(self.session, units.seal_payload, units.clock, units.ids, units.entropy)
 
-    @cached_property
+    @once
     def work(self) -> _SessionWork:
         return _SessionWork(self.session, self._units.enqueue)
 
-    @cached_property
+    @once
     def mail_queue(self) -> MailQueue:
         return MailQueue(self.session, self._units.seal_mail, self.work, self._units.clock, self._units.ids)
 
-    @cached_property
+    @once
     def subjects(self) -> SqlSubjects:
         return SqlSubjects(self.session)
 
-    @cached_property
+    @once
     def certificate_links(self) -> SqlCertificateLinks:
         return SqlCertificateLinks(self.session)
 
-    @cached_property
+    @once
     def disclosures(self) -> SqlDisclosures:
         return SqlDisclosures(self.session)
 
-    @cached_property
+    @once
     def sessions(self) -> SqlSessions:
         return SqlSessions(self.session)
 
-    @cached_property
+    @once
     def sign_ins(self) -> SqlSignIns:
         return SqlSignIns(self.session)
 
-    @cached_property
+    @once
     def counters(self) -> SqlCounters:
         return SqlCounters(self.session)
 
-    @cached_property
+    @once
     def passkeys(self) -> SqlPasskeys:
         return SqlPasskeys(self.session)
 
-    @cached_property
+    @once
     def enrolments(self) -> SqlEnrolments:
         return SqlEnrolments(self.session)
 
-    @cached_property
+    @once
     def journeys(self) -> SqlJourneys:
         return SqlJourneys(self.session)
 
-    @cached_property
+    @once
     def staff(self) -> SqlStaff:
         return SqlStaff(self.session)
 
-    @cached_property
+    @once
     def clients(self) -> SqlClients:
         return SqlClients(self.session.connection())
 
-    @cached_property
+    @once
     def tokens(self) -> SqlTokens:
         return SqlTokens(self.session.connection())
 
-    @cached_property
+    @once
     def signing_key_rows(self) -> SqlSigningKeys:
         return SqlSigningKeys(self.session.connection())
 
-    @cached_property
+    @once
     def exports(self) -> SqlExports:
         return SqlExports(self.session)
 
-    @cached_property
+    @once
     def release_candidates(self) -> SqlReleaseCandidates:
         return SqlReleaseCandidates(self.session)
 
-    @cached_property
+    @once
     def leaf_numbers(self) -> SqlLeafNumbers:
         return SqlLeafNumbers(self.session)
 
-    @cached_property
+    @once
     def consents(self) -> SqlConsents:
         return SqlConsents(self.session.connection())
 
-    @cached_property
+    @once
     def receipts(self) -> SqlReceipts:
         return SqlReceipts(self.session.connection())
 
-    @cached_property
+    @once
     def notices(self) -> SqlConsentNotices:
         return SqlConsentNotices(self.session.connection())
 
-    @cached_property
+    @once
     def limits(self) -> SqlLimits:
         return SqlLimits(self.session.connection())
 
-    @cached_property
+    @once
     def standings(self) -> SqlStandings:
         return SqlStandings(self.session)
 
-    @cached_property
+    @once
     def components(self) -> SqlComponents:
         return SqlComponents(self.clients)
 
@@ -194,6 +194,6 @@ class RecordsUnit:
     def reads(self) -> SqlTokens:
         return self.tokens
 
-    @cached_property
+    @once
     def adoptions(self) -> SqlAdoptions:
         return SqlAdoptions(self.session)
