@@ -13,7 +13,8 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from flask import Flask, Response, jsonify
-from regard_sdk.errors import Refused, SdkError, Unreachable
+from regard_sdk.errors import Malformed, Refused, SdkError, Unreachable
+from regard_sdk.gate import Reason
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
@@ -75,7 +76,9 @@ def refusal_of(error: SdkError) -> tuple[int, str, str | None]:
     if isinstance(error, Refused) and error.status in PASSED_ON:
         return error.status, error.error, error.reason
     if isinstance(error, Unreachable):
-        return 503, "authority_unreachable", None
+        return 503, Reason.UNREACHABLE.value, None
+    if isinstance(error, (Refused, Malformed)):
+        return 503, Reason.NOT_ANSWERED.value, None  # ours to mend, nothing the caller did
     return 503, error.code, None
 
 

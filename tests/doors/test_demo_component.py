@@ -269,7 +269,7 @@ def test_a_suspended_component_gets_nothing_and_its_tokens_open_nothing(pair: Pa
     fetched(pair, ana)
     registrations.suspend(pair.at.house, "collector", by="operator")
     refused(pair.read(ana), 401, "token_inactive")
-    refused(pair.fetch(ana, pair.at.connect()[0]), 503, "refused")  # invalid_client: ours to mend, not the caller's
+    refused(pair.fetch(ana, pair.at.connect()[0]), 503, "authority_did_not_answer_us")
     registrations.resume(pair.at.house, "collector", by="operator")
     assert pair.read(ana).status_code == 200
 
