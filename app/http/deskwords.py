@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TypeVar, cast
 
-from flask_babel import format_decimal, format_percent, gettext, ngettext
+from babel.numbers import format_percent
+from flask_babel import format_decimal, get_locale, gettext, ngettext
 
 from app.http import casewords
 from app.http.console import File
@@ -220,9 +221,14 @@ def who(case: Case, handle: str, names: Mapping[str, str]) -> str:
     return names.get(handle, handle)
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """Return a share in words of the language, e.g. 3.4 %."""
-    return str(format_percent(value, f"#,##0.{'#' * digits}%"))
+def named(what: str, said: str) -> str:
+    """Return a thing and what is said of it, with the colon of the language."""
+    return str(gettext("%(what)s: %(said)s", what=what, said=said))
+
+
+def percent(value: float) -> str:
+    """Return a share as the language writes it, one decimal at most, e.g. 3.4%, 3,4 %."""
+    return format_percent(round(value, 3), locale=get_locale(), decimal_quantization=False)
 
 
 def number(value: float) -> str:
@@ -241,6 +247,9 @@ def verdict(value: str) -> str:
         "not_shown": gettext("not shown"),
     }
     return words.get(value, value)
+
+
+CRITERIA = ("singling_out", "linkability", "inference")
 
 
 def criterion(value: str) -> str:
@@ -384,7 +393,7 @@ def _months(months: int) -> str:
 
 
 def _answer(event: e.HolderAnswered) -> str:
-    return f"{task_kind(event.task_kind)}: {holder_status(event.status)}"
+    return named(task_kind(event.task_kind), holder_status(event.status))
 
 
 def _line(file: File, line: LineId) -> str:
@@ -395,7 +404,7 @@ def _decided(event: e.LineDecided) -> str:
     said = [outcome(event.outcome), *(ground(each) for each in event.grounds), *(category(c) for c in event.categories)]
     if event.late_refusal:
         said.append(str(gettext("after month one, by decision of the data protection officer")))
-    return "; ".join(said)
+    return " · ".join(said)
 
 
 def _due(on: date) -> str:
@@ -404,4 +413,5 @@ def _due(on: date) -> str:
 
 def _settled(file: File, event: e.RecipientAnswered) -> tuple[str, str]:
     told_of = next((party(each.recipient) for each in file.recipients if each.id == event.task), event.task)
-    return told_of, ": ".join(filter(None, (recipient_outcome(event.outcome), recipient_reason(event.reason))))
+    stands, reason = recipient_outcome(event.outcome), recipient_reason(event.reason)
+    return told_of, named(stands, reason) if reason else stands

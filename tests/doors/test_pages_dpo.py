@@ -58,12 +58,12 @@ def hired(
     return ident
 
 
-def at_console(town: Town, visitor: Visitor, ident: str) -> SoftwarePasskey:
+def at_console(town: Town, visitor: Visitor, ident: str, origin: str = ORIGIN) -> SoftwarePasskey:
     """Type the printed code, create the passkey, sign in with it: the only way in for staff."""
     code = town.printed_code("staff", ident)
     assert visitor.post("/staff/enrol", code=code).status_code == 303
     page = visitor.get("/staff/enrol/passkey").get_data(as_text=True)
-    passkey = SoftwarePasskey(ORIGIN)
+    passkey = SoftwarePasskey(origin)
     form = {"form_token": token_in(page), "credential": json.dumps(passkey.create(options_in(page)))}
     assert visitor.client.post("/en/staff/enrol/passkey", data=form).location == "/en/sign-in/passkey"
     assert use_passkey(visitor, passkey, "/sign-in/passkey").status_code == 303
