@@ -225,14 +225,29 @@ class Calendars(Protocol):
     def of(self, controller: Controller) -> Calendar: ...
 
 
+class Agreements(Protocol):
+    """Consents, restrictions and objections in the same unit of work: what some rights change (`consent.limiting`)."""
+
+    @property
+    def consents(self) -> Consents: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def work(self) -> Work: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Everything a use case works with, bound to one unit of work."""
 
     cases: Cases
     notes: Notes
-    consents: Consents
-    limits: Limits
+    agreements: Agreements
     journal: Journal
     work: Work
     clock: Clock

@@ -150,8 +150,7 @@ class Casework:
         return Desk(
             cases=SqlCases(records.session),
             notes=SqlNotes(records.session, self.units.ids, VaultNotes(self.vault)),
-            consents=records.consents,
-            limits=records.limits,
+            agreements=records,
             journal=records.journal,
             work=records.work,
             clock=self.units.clock,

@@ -35,13 +35,13 @@ def bind_limits(desk: Desk, case: Case, by: Actor) -> None:
 
     Again changes nothing; a person nobody knows, or whose keys are gone, has nothing that could be stopped.
     """
+    asked = [line for line in case.lines.values() if line.right in LIMITING and line.outcome is None]
+    proved = [line for line in asked if isinstance(identity_of(desk, case, line), identity.Enough)]
     subject = case.subject
-    if subject is None or not desk.limits.knows(case.controller, subject):
+    if not proved or subject is None or not desk.agreements.limits.knows(case.controller, subject):
         return
-    for line in case.lines.values():
-        proved = isinstance(identity_of(desk, case, line), identity.Enough)
-        if line.right in LIMITING and line.outcome is None and proved:
-            _bind(desk, case, subject, line, by)
+    for line in proved:
+        _bind(desk, case, subject, line, by)
 
 
 def carry_out_limit(
@@ -76,7 +76,7 @@ def settle_limits(desk: Desk, case: Case, message: Message, at: datetime) -> Non
             continue
         for restriction in _restrictions(desk, case, case.subject, line):
             told = Told(message.id, at)
-            limiting.lift(desk, case.controller, restriction.id, _act(desk, case, SYSTEM), told=told)
+            limiting.lift(desk.agreements, case.controller, restriction.id, _act(desk, case, SYSTEM), told=told)
         for objection in _objections(desk, case, case.subject, line):
             _settle_objection(desk, case, line, objection)
 
@@ -84,7 +84,7 @@ def settle_limits(desk: Desk, case: Case, message: Message, at: datetime) -> Non
 def _settle_objection(desk: Desk, case: Case, line: Line, objection: ObjectionRecord) -> None:
     """Refused by whoever decided it, on the grounds then written down (dsar rule 52); else taken back."""
     if line.outcome is not Outcome.REFUSED:
-        limiting.retract(desk, case.controller, objection.id, _act(desk, case, SYSTEM))
+        limiting.retract(desk.agreements, case.controller, objection.id, _act(desk, case, SYSTEM))
         return
     if objection.retracted_at is not None:
         return
@@ -92,7 +92,7 @@ def _settle_objection(desk: Desk, case: Case, line: Line, objection: ObjectionRe
     by = told_by.Actor(ActorKind.STAFF, decision.by)
     act = Act(by, told_by.Channel.CASE, desk.clock.now())
     evidence = decision.evidence or line.id
-    limiting.refuse_objection(desk, case.controller, objection.id, act, evidence=evidence)
+    limiting.refuse_objection(desk.agreements, case.controller, objection.id, act, evidence=evidence)
 
 
 def _decision(desk: Desk, case: Case, line: Line) -> e.LineDecided:
@@ -105,17 +105,17 @@ def _bind(desk: Desk, case: Case, subject: SubjectRef, line: Line, by: Actor) ->
 
 
 def _restrict(desk: Desk, whose: Whose, act: Act) -> None:
-    limiting.restrict(desk, desk.policy, whose, act, ground=RestrictionGround.NOT_STATED, ids=desk.ids)
+    limiting.restrict(desk.agreements, desk.policy, whose, act, ground=RestrictionGround.NOT_STATED, ids=desk.ids)
 
 
 def _object(desk: Desk, whose: Whose, act: Act) -> None:
     """An objection that names nothing is one to all that can be objected to."""
     for purpose in limiting.objectable(desk.policy, whose.controller):
-        limiting.object_to(desk, desk.policy, whose, act, purpose=purpose, ids=desk.ids)
+        limiting.object_to(desk.agreements, desk.policy, whose, act, purpose=purpose, ids=desk.ids)
 
 
 def _object_to_marketing(desk: Desk, whose: Whose, act: Act) -> None:
-    limiting.object_to_marketing(desk, whose, act, ids=desk.ids)
+    limiting.object_to_marketing(desk.agreements, whose, act, ids=desk.ids)
 
 
 _BINDS: Mapping[Right, Callable[[Desk, Whose, Act], None]] = {
@@ -131,10 +131,10 @@ def _done(desk: Desk, case: Case, subject: SubjectRef, line: Line, by: Actor) ->
         # whoever carries it out, it is the subject's word that ends a consent
         who, through = told_by.Actor(ActorKind.SUBJECT, subject), told_by.Channel.CASE
         ended = consents.withdraw_all(
-            desk, controller=case.controller, subject=subject, by=who, channel=through, at=desk.clock.now()
+            desk.agreements, controller=case.controller, subject=subject, by=who, channel=through, at=desk.clock.now()
         )
         return ended[0].id if ended else line.id
-    if not _kept(desk, case, subject, line) and desk.limits.knows(case.controller, subject):
+    if not _kept(desk, case, subject, line) and desk.agreements.limits.knows(case.controller, subject):
         _bind(desk, case, subject, line, by)
     return next(iter(_kept(desk, case, subject, line)), line.id)
 
@@ -145,12 +145,12 @@ def _kept(desk: Desk, case: Case, subject: SubjectRef, line: Line) -> list[str]:
 
 
 def _restrictions(desk: Desk, case: Case, subject: SubjectRef, line: Line) -> list[RestrictionRecord]:
-    found = desk.limits.restrictions(case.controller, subject)
+    found = desk.agreements.limits.restrictions(case.controller, subject)
     return [one for one in found if one.whose.origin == line.id]
 
 
 def _objections(desk: Desk, case: Case, subject: SubjectRef, line: Line) -> list[ObjectionRecord]:
-    found = desk.limits.objections(case.controller, subject)
+    found = desk.agreements.limits.objections(case.controller, subject)
     return [one for one in found if one.whose.origin == line.id]
 
 

@@ -158,6 +158,16 @@ class Chores:
         self.asked.append((kind, ref, due))
 
 
+@dataclass
+class Agreements:
+    """The rooms of consents, on the same session."""
+
+    consents: SqlConsents
+    limits: SqlLimits
+    journal: Books
+    work: Chores
+
+
 class XorSeal:
     """Makes sealed bytes differ from the text; real sealing is proven with the vault."""
 
@@ -173,14 +183,13 @@ def paris(year: int, month: int, day: int, hour: int = 10) -> datetime:
 
 
 def make_desk(session: Session, moment: datetime | None = None) -> Desk:
-    ids = CountingIds()
+    ids, books, chores = CountingIds(), Books(), Chores()
     return Desk(
         cases=SqlCases(session),
         notes=SqlNotes(session, ids, XorSeal()),
-        consents=SqlConsents(session.connection()),
-        limits=SqlLimits(session.connection()),
-        journal=Books(),
-        work=Chores(),
+        agreements=Agreements(SqlConsents(session.connection()), SqlLimits(session.connection()), books, chores),
+        journal=books,
+        work=chores,
         clock=SetClock(moment or paris(2026, 3, 5)),
         ids=ids,
         calendars=Calendars(),

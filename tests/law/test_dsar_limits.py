@@ -145,7 +145,7 @@ def test_a_refused_restriction_ends_with_the_letter_and_not_before(desk) -> None
     at(desk, START + timedelta(hours=3))
     usecases.dispatch_message(desk, message, channel="space", proof="posting_1")
     assert not restricted(session, desk)
-    record = desk.limits.restrictions(BANK, ANNA)[0]
+    record = desk.agreements.limits.restrictions(BANK, ANNA)[0]
     assert (record.told, record.lifted_at) == (message, START + timedelta(hours=3))
 
 
@@ -167,7 +167,7 @@ def test_a_refused_objection_goes_on_with_grounds_written_down_once_the_person_k
     assert objected(session, desk) == {AUDIT}
     replied(desk, case, lines[Right.OBJECTION])
     assert objected(session, desk) == set()
-    record = desk.limits.objections(BANK, ANNA)[0]
+    record = desk.agreements.limits.objections(BANK, ANNA)[0]
     assert desk.notes.read(record.evidence) == "because"
     kinds = {kind: actor for kind, actor, _ in desk.journal.entries}
     assert kinds["objection.refused"] == AGENT.handle
@@ -195,7 +195,7 @@ def test_nothing_binds_before_the_proof_the_right_needs(desk) -> None:  # dsar r
     assert objected(session, desk) == set()
     usecases.prove_identity(desk, case, passkey(START), ME)
     assert objected(session, desk) == {AUDIT}
-    assert len(desk.limits.restrictions(BANK, ANNA)) == 1
+    assert len(desk.agreements.limits.restrictions(BANK, ANNA)) == 1
     assert set(lines) == {Right.OBJECTION, Right.RESTRICTION}
 
 
@@ -221,11 +221,11 @@ def test_what_the_person_restricted_elsewhere_outlives_the_case(desk) -> None:
     desk, session = desk
     act = Act(ev.Actor(ev.ActorKind.SUBJECT, ANNA), ev.Channel.PAGE, START)
     ground = RestrictionGround.NEEDED_FOR_CLAIMS
-    limiting.restrict(desk, desk.policy, Whose(BANK, ANNA), act, ground=ground, ids=desk.ids)
+    limiting.restrict(desk.agreements, desk.policy, Whose(BANK, ANNA), act, ground=ground, ids=desk.ids)
     case, lines = opened(desk, Right.RESTRICTION)
     decided(desk, case, lines[Right.RESTRICTION], refusing(Ground.NO_RESTRICTION_GROUND))
     replied(desk, case, lines[Right.RESTRICTION])
-    assert [one.lifted_at is None for one in desk.limits.restrictions(BANK, ANNA)].count(True) == 1
+    assert [one.lifted_at is None for one in desk.agreements.limits.restrictions(BANK, ANNA)].count(True) == 1
     assert restricted(session, desk)
 
 
@@ -272,7 +272,7 @@ def _consent(desk: Desk, name: str, basis: LegalBasis) -> ConsentId:
         supersedes=None,
         offer_until=START + timedelta(days=30),
     )
-    record = desk.consents.add(id_, ev.Requested(START, person, ev.Channel.PAGE, terms))
+    record = desk.agreements.consents.add(id_, ev.Requested(START, person, ev.Channel.PAGE, terms))
     given = ev.Given(
         START,
         person,
@@ -285,7 +285,7 @@ def _consent(desk: Desk, name: str, basis: LegalBasis) -> ConsentId:
         access_path=None,
         evidence=Evidence(1, None, None, None, gpc=False),
     )
-    desk.consents.append(record, given)
+    desk.agreements.consents.append(record, given)
     return id_
 
 
@@ -296,7 +296,7 @@ def test_a_granted_withdrawal_ends_every_consent_and_no_contract(desk) -> None: 
     decided(desk, case, lines[Right.WITHDRAWAL])
     usecases.carry_out_limit(desk, case, lines[Right.WITHDRAWAL])
     usecases.carry_out_limit(desk, case, lines[Right.WITHDRAWAL])
-    states = [desk.consents.find(BANK, one).state for one in (agreed, contract)]
+    states = [desk.agreements.consents.find(BANK, one).state for one in (agreed, contract)]
     assert states == [ConsentState.WITHDRAWN, ConsentState.ACTIVE]
     assert desk.cases.get(case).lines[lines[Right.WITHDRAWAL]].carried_out == agreed
     assert [kind for kind, *_ in desk.journal.entries].count("consent.withdrawn") == 1
