@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from babel import Locale as BabelLocale
 from babel.dates import format_date, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -46,6 +47,34 @@ class Letter:
     html: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """The catalogue of one language, for texts written outside of requests; its times are in `zone`."""
+
+    locale: Locale
+    zone: tzinfo
+
+    def gettext(self, text: str, **values: object) -> str:
+        """Return the text in this language."""
+        return _filled(_words(self.locale))(text, **values)
+
+    def ngettext(self, one: str, many: str, num: int, **values: object) -> str:
+        """Return the form for `num`, which the text may name as `%(num)s`."""
+        return str(_words(self.locale).ungettext(one, many, num)) % {"num": num, **values}
+
+    def day(self, value: date | datetime) -> str:
+        """Return a calendar date in words."""
+        return day(value, self.locale, self.zone)
+
+    def moment(self, value: datetime) -> str:
+        """Return a date and time of day in words."""
+        return moment(value, self.locale, self.zone)
+
+    def country(self, code: str) -> str:
+        """Return the name of a country from its ISO 3166 code."""
+        return str(BabelLocale.parse(self.locale.value).territories.get(code, code))
+
+
 def _subjects(gettext: Gettext, brand: str) -> Mapping[str, str]:
     return {
         "sign-in": gettext("Your sign-in link for %(brand)s", brand=brand),
@@ -58,6 +87,11 @@ def _subjects(gettext: Gettext, brand: str) -> Mapping[str, str]:
         "agreement-changed": gettext("An agreement has changed at %(brand)s", brand=brand),
         "reminder": gettext("What you agreed to at %(brand)s", brand=brand),
         "ends-soon": gettext("An agreement ends soon at %(brand)s", brand=brand),
+        "case-received": gettext("We have received your request at %(brand)s", brand=brand),
+        "case-message": gettext("A message about your request at %(brand)s", brand=brand),
+        "case-answered": gettext("The answer to your request at %(brand)s is ready", brand=brand),
+        "certificate": gettext("Your data has been erased at %(brand)s", brand=brand),
+        "recipient-erasure": gettext("Request to erase data passed on by %(brand)s", brand=brand),
     }
 
 

@@ -118,14 +118,19 @@ class Profiles:
         """Return who it is; None once the subject's keys are destroyed, or for nobody."""
         with self._unit() as unit:
             stored = unit.subjects.get(subject)
-        if stored is None or stored.profile is None:
-            return None
-        try:
-            plain = self._vault.open(_scope(stored.controller, subject), subject, stored.profile)
-        except (Erased, UnknownKey, UnknownSubject):
-            return None
-        said = json.loads(plain)
-        return Profile(name=said["name"], email=said["email"])
+        return opened(self._vault, subject, stored) if stored is not None else None
+
+
+def opened(vault: Vault, subject: SubjectRef, stored: SubjectFacts) -> Profile | None:
+    """Return who a stored subject is, for whoever has read the row already; None once the keys are destroyed."""
+    if stored.profile is None:
+        return None
+    try:
+        plain = vault.open(_scope(stored.controller, subject), subject, stored.profile)
+    except (Erased, UnknownKey, UnknownSubject):
+        return None
+    said = json.loads(plain)
+    return Profile(name=said["name"], email=said["email"])
 
 
 def normalised(email: str) -> str:

@@ -8,14 +8,14 @@ effects (`app.workflows.proceeding`) and the law of each move (`dsar.usecases`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dsar.case import REPLIES, Case, Line, State, answered, pending
 from dsar.practice import Practice
 from dsar.rights import RIGHTS
-from dsar.vocabulary import DONE_FIRST, LineId, MessageKind, Outcome, Right, TaskId
+from dsar.vocabulary import DONE_FIRST, HolderStatus, LineId, MessageKind, Outcome, Right, TaskId
 
 SEARCHING = frozenset({Right.ACCESS, Right.PORTABILITY, Right.ERASURE})
 """Rights for which every holder is asked."""
@@ -38,10 +38,23 @@ class Turn(StrEnum):
     ERASE = "erase"
     SETTLE = "settle"
     """Note what a holder's own answer has settled of the art. 19 notices."""
+    VERIFY = "verify"
+    """Have every holder search again after an erasure."""
+    CARRY_OUT = "carry_out"
     CLOSE = "close"
     STAFF = "staff"
     """A person has to act; said once."""
     WAIT = "wait"
+
+
+class Progress(StrEnum):
+    """How far an erasure is that was begun and whose line is not carried out yet."""
+
+    RUNNING = "running"
+    CONFIRMED = "confirmed"
+    """Certified, and every holder has confirmed: to be searched again (dsar rule 53)."""
+    SEARCHED = "searched"
+    """Every holder was searched again and has nothing but what is retained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +71,29 @@ class Next:
 _WAIT = Next(Turn.WAIT)
 
 
-def next_step(case: Case, *, now: datetime, erase_from: datetime | None, settled: Sequence[TaskId] = ()) -> Next:
-    """Return what the case does next by itself.
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the next step depends on beside the case."""
 
-    `erase_from`: when an erasure stops waiting for the copy (`erasure_from`); `settled`: recipients not settled yet
-    whose holders have confirmed.
-    """
+    now: datetime
+    erase_from: datetime | None = None
+    """When an erasure stops waiting for the copy (`erasure_from`)."""
+    settled: Sequence[TaskId] = ()
+    """Recipients not settled yet whose holders have confirmed."""
+    erasures: Mapping[LineId, Progress] = field(default_factory=dict)
+
+
+def next_step(case: Case, facts: Facts) -> Next:
+    """Return what the case does next by itself."""
     if case.final or case.left is not None:
         return _WAIT
     unheard = not any(one.kind is MessageKind.ACKNOWLEDGEMENT for one in case.messages.values())
     if unheard and _acknowledgeable(case):
         return Next(Turn.ACKNOWLEDGE, tuple(case.lines))
-    if settled:
+    if facts.settled:
         return Next(Turn.SETTLE)
     if case.state is State.DISPATCHING:
-        return _dispatching(case, now, erase_from)
+        return _dispatching(case, facts)
     step = _NEXT.get(case.state)
     return step(case) if step is not None else _WAIT
 
@@ -93,7 +114,7 @@ def _reviewed(case: Case) -> Next:
     mine = [line for line in open_lines if line.right in BY_ITSELF and not RIGHTS[line.right].human_only]
     copies = [line for line in mine if RIGHTS[line.right].seals_package]
     unsealed = [line.id for line in copies if line.id not in case.packages.values()]
-    if unsealed:
+    if unsealed and not _nothing_held(case):
         return Next(Turn.SEAL, (unsealed[0],))
     if copies:
         return Next(Turn.DECIDE, (copies[0].id,))
@@ -118,23 +139,32 @@ _NEXT: Mapping[State, Callable[[Case], Next]] = {
 """States in which something happens by itself; beside them DISPATCHING, which also asks what time it is."""
 
 
+def _nothing_held(case: Case) -> bool:
+    """Every holder says so: that is an answer, and nothing to seal (dsar rule 5)."""
+    return bool(case.answers) and all(status is HolderStatus.NONE for status in case.answers.values())
+
+
 def _copies_settled(case: Case) -> bool:
     return all(line.outcome is not None for line in case.lines.values() if RIGHTS[line.right].seals_package)
 
 
-def _dispatching(case: Case, now: datetime, erase_from: datetime | None) -> Next:
+def _dispatching(case: Case, facts: Facts) -> Next:
     silent = [line for line in case.lines.values() if not _replied(case, line.id)]
     ready = tuple(line.id for line in silent if not _owes_deed(line))
     if ready:
         return Next(Turn.REPLY, ready)
     if any(not answered(case, line) for line in _bounced(case)):
         return Next(Turn.STAFF, reason="reply_bounced")
-    erasures = [line.id for line in silent if line.right is Right.ERASURE and not line.started]
-    if erasures:
-        return _before_erasure(case, erasures[0], now, erase_from)
-    if any(line.right is not Right.ERASURE for line in silent):
-        return Next(Turn.STAFF, reason="deed_needed")
-    return _WAIT
+    erasing = [line for line in silent if line.right is Right.ERASURE]
+    for line in erasing:
+        return _erasing(facts, line) if line.started else _before_erasure(case, line.id, facts)
+    return Next(Turn.STAFF, reason="deed_needed") if silent else _WAIT
+
+
+def _erasing(facts: Facts, line: Line) -> Next:
+    turns = {Progress.CONFIRMED: Turn.VERIFY, Progress.SEARCHED: Turn.CARRY_OUT}
+    turn = turns.get(facts.erasures.get(line.id, Progress.RUNNING))
+    return Next(turn, (line.id,)) if turn is not None else _WAIT
 
 
 def _owes_deed(line: Line) -> bool:
@@ -150,14 +180,15 @@ def _bounced(case: Case) -> Iterable[LineId]:
     return (line for one in case.messages.values() if one.bounced and one.kind in REPLIES for line in one.lines)
 
 
-def _before_erasure(case: Case, line: LineId, now: datetime, erase_from: datetime | None) -> Next:
+def _before_erasure(case: Case, line: LineId, facts: Facts) -> Next:
     """Export before erase: the copy was fetched, or the time for it is over (dsar rules 3, 53)."""
     copies = _given_copies(case)
     if not all(answered(case, copy) for copy in copies):
         return _WAIT
-    if all(_fetched(case, copy) for copy in copies) or (erase_from is not None and now >= erase_from):
+    over = facts.erase_from is not None and facts.now >= facts.erase_from
+    if over or all(_fetched(case, copy) for copy in copies):
         return Next(Turn.ERASE, (line,))
-    return Next(Turn.WAIT, until=erase_from)
+    return Next(Turn.WAIT, until=facts.erase_from)
 
 
 def _given_copies(case: Case) -> tuple[LineId, ...]:

@@ -127,3 +127,12 @@ def ground_of(cell: Cell, policy: Policy) -> Ground:
     cited = [ground for point, ground in _CITED.items() if point in reference]
     basis = policy.purposes[cell.holding.purpose].basis
     return cited[0] if cited and basis is not LegalBasis.LEGAL_OBLIGATION else Ground.LEGAL_OBLIGATION
+
+
+def portable(policy: Policy, agreed: Agreed) -> frozenset[CategoryId]:
+    """Return what may be taken elsewhere: given or observed, on an agreement or a contract (GDPR art. 20; rule 44)."""
+    return frozenset(
+        category
+        for purpose, category in agreed
+        if policy.purposes[purpose].basis in _AGREED and policy.categories[category].origin != "inferred"
+    )

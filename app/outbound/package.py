@@ -1,10 +1,11 @@
-"""The copy of an access line: JSON with everything, CSV by category, a PDF to read, a manifest with their digests.
+"""The copy of a line: JSON with everything, CSV by category, documents, a PDF to read, a manifest with their digests.
 
 GDPR art. 12(1), 15(1), 15(3) (dsar rules 37-42). Made from what holders uploaded, sealed, and sealed again at rest
 under the subject's key. The PDF layers: what was found, then at most `SHOWN_ROWS` rows a category, the rest in the
 CSV. CSV cells that a spreadsheet would run as a formula get an apostrophe (OWASP "CSV Injection"); the JSON keeps them
 as they are. What a holder excluded is in no file, and an anti-money-laundering exclusion is not told from nothing held
-(rule 42). Leaves out redaction of third parties, signing, and translations: words are handed in.
+(rule 42). A copy to take elsewhere has no PDF (art. 20(1); rule 45). Leaves out redaction of third parties and signing;
+words are handed in.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import hashlib
 import html
 import io
 import json
+import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
+from app.outbound.household import KIND
 from app.outbound.pdf import render_pdf
-from app.outbound.uploads import Files, Record, Upload, Value, Vault, Whose, with_files
+from app.outbound.typography import typeset
+from app.outbound.uploads import File, Files, Record, Upload, Value, Vault, Whose, with_files
 from app.vault.keys import Scope
 from consent.vocabulary import CategoryId, ComponentId, Locale
 from dsar.package import (
@@ -44,22 +48,47 @@ _DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Words:
-    """What the PDF says, in the person's language."""
+    """What the PDF says, in the person's language; its `repr` shows nothing."""
 
     locale: Locale
     title: str
     found: str
     """Heading of the summary."""
-    rows: str
-    """With `{count}`: how many records."""
-    rest: str
-    """With `{shown}`, `{count}`, `{file}`: where the rest is."""
+    rows: Callable[[int], str]
+    """How many records."""
+    rest: Callable[[int, int, str], str]
+    """(shown, count, file): where the rest is."""
     sections: Mapping[Section, str]
     nothing: str
     """Said of a section with nothing to report."""
     categories: Mapping[CategoryId, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Headings of the kinds of records in which the house keeps its trail."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Headings of fields we know; others keep the name their holder gave them."""
+    holders: Mapping[str, str] = field(default_factory=dict)
+    about: Sequence[tuple[str, str]] = ()
+    """Label and value: whose copy, of whom, when, under which reference."""
+    introduction: str = ""
+    rights: str = ""
+    """Heading of the answers of art. 15(1)."""
+    data: str = ""
+    """Heading of the rows."""
+    day: Callable[[date], str] = date.isoformat
+
+    def __repr__(self) -> str:
+        return "Words(hidden)"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Table:
+    """Records that are alike, the title people read above them, and the file that has them all."""
+
+    title: str
+    file: str
+    records: Sequence[Record]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -85,16 +114,21 @@ def assemble(
     *,
     words: Words,
     made_at: datetime,
+    readable: bool = True,
+    enclosed: Sequence[File] = (),
 ) -> Copy:
-    """Return the copy. Raises PackageIncomplete with every gap (dsar rules 37, 40)."""
+    """Return the copy; the same arguments make the same files. Raises PackageIncomplete with every gap (rules 37, 40).
+
+    `readable`: with a PDF; `enclosed`: files that are handed over as they are, such as signed receipts.
+    """
     told, documents = with_files(data)
-    tables = by_category(told)
-    names = _csv_names(tables)
-    files = [("data.json", "application/json", _everything(told))]
-    files += [(names[category], "text/csv", to_csv(records)) for category, records in tables.items()]
-    page = _page(tables, names, checklist, words)
-    files += documents
-    files.append(("copy.pdf", "application/pdf", render_pdf(page, (), identifier=line, created=made_at)))
+    tables = tabled(told, words)
+    files: list[File] = [("data.json", "application/json", _everything(told))]
+    files += [(table.file, "text/csv", to_csv(table.records)) for table in tables]
+    files += [*documents, *enclosed]
+    if readable:
+        page = _page(tables, checklist, words)
+        files.append(("copy.pdf", "application/pdf", render_pdf(page, (), identifier=line, created=made_at)))
     listed = tuple(PackageFile(name, kind, len(raw), hashlib.sha256(raw).hexdigest()) for name, kind, raw in files)
     manifest = Manifest(case, line, made_at, tuple(answers), checklist, listed)
     manifest_digest(manifest, {answer.holder for answer in answers})
@@ -102,25 +136,32 @@ def assemble(
     return Copy(manifest, _archive([("manifest.json", said), *((name, raw) for name, _, raw in files)]))
 
 
-def by_category(data: Mapping[ComponentId, Upload]) -> Mapping[CategoryId, Sequence[Record]]:
-    """Return the records of each category, each saying which holder has it."""
-    tables: dict[CategoryId, list[Record]] = {}
+def tabled(data: Mapping[ComponentId, Upload], words: Words) -> Sequence[Table]:
+    """Return the records by category, each saying which holder has it; the house's trail by what it records."""
+    found: dict[tuple[CategoryId, str], list[Record]] = {}
     for holder in sorted(data):
         for category, records in data[holder].items():
-            tables.setdefault(category, []).extend({"holder": holder, **one} for one in records)
-    return dict(sorted(tables.items()))
+            for one in records:
+                kind = str(one.get(KIND, "")) if one.get(KIND) in words.kinds else ""
+                found.setdefault((category, kind), []).append({"holder": holder, **one})
+    return [
+        Table(_title(category, kind, words), _csv_name(number, category, kind), records)
+        for number, ((category, kind), records) in enumerate(sorted(found.items(), key=lambda one: one[0]), start=1)
+    ]
+
+
+def _title(category: CategoryId, kind: str, words: Words) -> str:
+    return words.kinds[kind] if kind else words.categories.get(category, category)
 
 
 def _everything(data: Mapping[ComponentId, Upload]) -> bytes:
     return json.dumps({"version": 1, "holders": data}, ensure_ascii=False, indent=2, sort_keys=True).encode()
 
 
-def _csv_names(tables: Mapping[CategoryId, Sequence[Record]]) -> Mapping[CategoryId, str]:
-    """Name files by number and category, so that no category can name a file outside the archive."""
-    return {
-        category: f"{number:02d}-{''.join(c if c.isascii() and c.isalnum() else '-' for c in category)}.csv"
-        for number, category in enumerate(tables, start=1)
-    }
+def _csv_name(number: int, category: CategoryId, kind: str) -> str:
+    """Name a file by number and category, so that no category can name a file outside the archive."""
+    named = f"{category}.{kind}" if kind else category
+    return f"{number:02d}-{''.join(c if c.isascii() and c.isalnum() else '-' for c in named)}.csv"
 
 
 def to_csv(records: Sequence[Record]) -> bytes:
@@ -158,59 +199,153 @@ def _archive(files: Sequence[tuple[str, bytes]]) -> bytes:
 # --- the page to read
 
 
-def _page(
-    tables: Mapping[CategoryId, Sequence[Record]],
-    names: Mapping[CategoryId, str],
-    checklist: Checklist,
-    words: Words,
-) -> str:
+def _page(tables: Sequence[Table], checklist: Checklist, words: Words) -> str:
     """First what was found and the answers of art. 15(1), then the rows: the layers of the page (art. 12(1))."""
-    said = html.escape
-    summary = "".join(
-        f"<li>{said(words.categories.get(category, category))}: {said(words.rows.format(count=len(records)))}</li>"
-        for category, records in tables.items()
+    say = _Say(words)
+    about = "".join(
+        f'<tr><th scope="row">{say(label)}</th><td>{html.escape(value)}</td></tr>' for label, value in words.about
     )
-    found = f"<ul>{summary}</ul>" if summary else f"<p>{said(words.nothing)}</p>"
-    sections = "".join(_section(section, checklist, words) for section in Section)
-    rows = "".join(_rows(category, records, names[category], words) for category, records in tables.items())
+    body = (
+        f"<h1>{say(words.title)}</h1>",
+        f'<table class="about"><tbody>{about}</tbody></table>' if about else "",
+        f"<p>{say(words.introduction)}</p>" if words.introduction else "",
+        f"<h2>{say(words.found)}</h2>{_summary(tables, say)}",
+        f"<h2>{say(words.rights)}</h2>" if words.rights else "",
+        *(_section(section, checklist, say) for section in Section),
+        f'<h2 class="data">{say(words.data)}</h2>' if words.data and tables else "",
+        *(_rows(table, say) for table in tables),
+    )
     return (
-        f'<!DOCTYPE html><html lang="{said(words.locale.value)}"><head><meta charset="utf-8">'
-        f"<title>{said(words.title)}</title><style>{_STYLE}</style></head><body><h1>{said(words.title)}</h1>"
-        f"<h2>{said(words.found)}</h2>{found}{sections}{rows}</body></html>"
+        f'<!DOCTYPE html><html lang="{html.escape(words.locale.value)}"><head><meta charset="utf-8">'
+        f"<title>{say(words.title)}</title><style>{STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
 
 
-_STYLE = (
-    "@page{size:A4;margin:2cm}body{font:10pt/1.4 sans-serif}"
-    "table{border-collapse:collapse;width:100%;font-size:8pt}th,td{border:.5pt solid #666;padding:2pt;text-align:left;"
-    "overflow-wrap:anywhere}"
+STYLE: Final = (
+    '@page{size:A4;margin:18mm 18mm 20mm;@bottom-right{content:counter(page) " / " counter(pages);'
+    "font:8pt 'Noto Sans','DejaVu Sans',sans-serif;color:#545e6b}}"
+    "body{font:10pt/1.45 'Noto Sans','DejaVu Sans',sans-serif;color:#1d2530}"
+    "h1{font-size:20pt;line-height:1.2;margin:0 0 4mm}"
+    "h2{font-size:14pt;line-height:1.25;margin:9mm 0 2mm;border-bottom:.6pt solid #1f5e5b;padding-bottom:1mm}"
+    "h3{font-size:11pt;margin:6mm 0 1.5mm}"
+    "h2,h3{break-after:avoid}h2.data{break-before:page}"
+    "p,ul{margin:0 0 2mm}ul{padding-left:5mm}li{margin:0 0 1mm}"
+    "table{border-collapse:collapse;width:100%;margin:0 0 2mm}"
+    "th,td{text-align:left;vertical-align:top;padding:1mm 1.5mm;overflow-wrap:anywhere}"
+    "table.about{width:auto}table.about th{color:#545e6b;font-weight:400;padding-left:0;white-space:nowrap}"
+    "table.rows{font-size:8pt}table.rows th{background:#eef3f2;border-bottom:.6pt solid #1f5e5b}"
+    "table.rows td{border-bottom:.3pt solid #c9cfd6}"
+    "table.rows tr{break-inside:avoid}"
+    "table.card{font-size:9pt;border:.3pt solid #c9cfd6;break-inside:avoid}"
+    "table.card th{width:32%;background:#eef3f2;font-weight:400}"
+    "td.number{text-align:right;white-space:nowrap}"
 )
+_CARD_COLUMNS: Final = 8
+"""From more columns than this on, a record is a card of its own: a table would be unreadable on paper."""
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}.*)?")
 
 
-def _section(section: Section, checklist: Checklist, words: Words) -> str:
-    content = checklist.get(section)
-    entries = content.entries if isinstance(content, Filled) else (words.nothing,)
-    listed = "".join(f"<li>{html.escape(entry)}</li>" for entry in entries)
-    return f"<h2>{html.escape(words.sections[section])}</h2><ul>{listed}</ul>"
+class _Say:
+    """Our words, set and escaped."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+
+    def __call__(self, text: str) -> str:
+        return html.escape(typeset(text, self.words.locale))
+
+    def heading(self, name: str) -> str:
+        return self(self.words.fields[name]) if name in self.words.fields else html.escape(name)
+
+    def value(self, name: str, value: Value) -> str:
+        """Return a value as it reads best; JSON and CSV have it as it is."""
+        if name == "holder":
+            return html.escape(self.words.holders.get(str(value), str(value)))
+        if isinstance(value, str) and _MOMENT.fullmatch(value):
+            return html.escape(_dated(value, self.words))
+        return html.escape(_shown(value))
 
 
-def _rows(category: CategoryId, records: Sequence[Record], file: str, words: Words) -> str:
-    shown = records[:SHOWN_ROWS]
-    columns = list(dict.fromkeys(name for record in shown for name in record))
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_shown(record.get(name)))}</td>" for name in columns) + "</tr>"
-        for record in shown
+def _dated(value: str, words: Words) -> str:
+    """Return an ISO date in words; with its time of day, in UTC, where it has one."""
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    return words.day(at.date()) + (f", {at:%H:%M} {at.tzname() or ''}".rstrip() if "T" in value else "")
+
+
+def _summary(tables: Sequence[Table], say: _Say) -> str:
+    if not tables:
+        return f"<p>{say(say.words.nothing)}</p>"
+    rows = "".join(
+        f"<tr><td>{say(table.title)}</td><td>{say(_had_by(table, say.words))}</td>"
+        f'<td class="number">{say(say.words.rows(len(table.records)))}</td><td>{html.escape(table.file)}</td></tr>'
+        for table in tables
     )
-    rest = words.rest.format(shown=len(shown), count=len(records), file=file) if len(records) > len(shown) else ""
-    note = f"<p>{html.escape(rest)}</p>" if rest else ""
-    title = html.escape(words.categories.get(category, category))
-    return f"<h2>{title}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+    return f'<table class="rows"><tbody>{rows}</tbody></table>'
+
+
+def _had_by(table: Table, words: Words) -> str:
+    holders = dict.fromkeys(str(record["holder"]) for record in table.records)
+    return ", ".join(words.holders.get(holder, holder) for holder in holders)
+
+
+def _section(section: Section, checklist: Checklist, say: _Say) -> str:
+    content = checklist.get(section)
+    heading = f"<h3>{say(say.words.sections[section])}</h3>"
+    if not isinstance(content, Filled):
+        return f"{heading}<p>{say(say.words.nothing)}</p>"
+    return f"{heading}<ul>{''.join(f'<li>{say(entry)}</li>' for entry in content.entries)}</ul>"
+
+
+def _rows(table: Table, say: _Say) -> str:
+    shown = table.records[:SHOWN_ROWS]
+    columns = _columns(shown)
+    laid = _cards(shown, columns, say) if len(columns) > _CARD_COLUMNS else _table(shown, columns, say)
+    cut = len(table.records) > len(shown)
+    rest = say.words.rest(len(shown), len(table.records), table.file) if cut else ""
+    note = f"<p>{say(rest)}</p>" if rest else ""
+    return f"<h3>{say(table.title)}</h3>{laid}{note}"
+
+
+def _columns(records: Sequence[Record]) -> list[str]:
+    """Every field of any record; a code stays in the CSV where its words stand beside it (dsar rule 39)."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return [name for name in names if f"{name}_in_words" not in names and name != KIND]
+
+
+def _table(records: Sequence[Record], columns: Sequence[str], say: _Say) -> str:
+    head = "".join(f'<th scope="col">{say.heading(name)}</th>' for name in columns)
+    body = "".join(
+        "<tr>" + "".join(_table_cell(name, record.get(name), say) for name in columns) + "</tr>" for record in records
+    )
+    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _table_cell(name: str, value: Value, say: _Say) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f'<td class="number">{say.value(name, value)}</td>' if number else f"<td>{say.value(name, value)}</td>"
+
+
+def _cards(records: Sequence[Record], columns: Sequence[str], say: _Say) -> str:
+    return "".join(
+        '<table class="card"><tbody>'
+        + "".join(
+            f'<tr><th scope="row">{say.heading(name)}</th><td>{say.value(name, record[name])}</td></tr>'
+            for name in columns
+            if record.get(name) not in (None, "", [], {})
+        )
+        + "</tbody></table>"
+        for record in records
+    )
 
 
 def _shown(value: Value) -> str:
     if value is None:
         return ""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(str(one) for one in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -41,6 +41,22 @@ class MailQueue:
         locale: str = UNDETERMINED,
     ) -> str:
         """Queue a mail and the work that sends it; returns the mail's id. `kind` names the template."""
+        mail = self.hold(controller, to=to, subject=subject, text=text, html=html, kind=kind, locale=locale)
+        self.release(mail)
+        return mail
+
+    def hold(
+        self,
+        controller: ControllerId,
+        *,
+        to: str,
+        subject: str,
+        text: str,
+        html: str,
+        kind: str,
+        locale: str = UNDETERMINED,
+    ) -> str:
+        """Queue a mail that is not sent before `release`: its address may be known no longer by then."""
         mail = self._ids.new("mail")
         said = {"to": to, "subject": subject, "text": text, "html": html, "locale": locale}
         plain = json.dumps(said, ensure_ascii=False).encode()
@@ -53,8 +69,11 @@ class MailQueue:
         )
         self._session.add(row)
         self._session.flush()
-        self._work.enqueue(SEND, mail)
         return mail
+
+    def release(self, mail: str) -> None:
+        """Have a queued mail sent; twice is once."""
+        self._work.enqueue(SEND, mail)
 
     def waiting(self, mail: str) -> tuple[ControllerId, str, bytes] | None:
         """Return (controller, kind, sealed record), or None once it was handed over."""

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 from app.calendars import Calendars
+from app.outbound.package import Copies
 from app.outbound.uploads import Named, Uploads, Whose
 from app.profiles import HOUSE
 from app.sdk.sealed import key_id_of
 from app.store.cases import SqlCases, SqlNotes
 from app.store.sealedfiles import SealedFolder
-from app.store.subjects import SqlSubjects
 from app.store.unit import RecordsUnit, Units
 from app.vault.core import Vault
 from app.vault.errors import Erased, UnknownKey, UnknownSubject
 from app.vault.keys import Scope
+from app.wiring.caseunit import CaseUnitFace, SparingSubjects, UnknownHolderError, holding_party
+from app.wiring.office import CaseOffice
 from app.workflows.cases import CaseWork, Waits
 from app.workflows.durable import Handler
+from app.workflows.mail import MailUnit
+from app.workflows.proceeding import CaseCourse
 from consent.policy import Policy
 from consent.vocabulary import ComponentId, ControllerId, PartyId, Shredded, SubjectRef
 from dsar.ports import Desk
 from dsar.practice import Practice
+from dsar.usecases import dispatch_message
+
+__all__ = ["NOTES", "CaseUnitFace", "Casework", "SparingSubjects", "UnknownHolderError", "VaultNotes", "holding_party"]
 
 NOTES = "case.notes"
 _OWN = SubjectRef("house")
@@ -57,77 +61,6 @@ def _notes(controller: ControllerId, subject: SubjectRef | None) -> Scope:
     return Scope(controller, subject or _OWN, HOUSE, NOTES)
 
 
-class UnknownHolderError(LookupError):
-    """A holder that is no registered client: whose keys it seals under cannot be said, so nothing is destroyed."""
-
-    code = "holder_unknown"
-
-
-class SparingSubjects(SqlSubjects):
-    """Subjects whose handles outlive them for as long as a holder needs them, and no longer.
-
-    A holder is told to delete, and searched again, after the keys are gone (dsar rule 53), and once more when what it
-    retained ends (rule 49): it knows the person by its party's handle alone.
-    """
-
-    def __init__(self, records: RecordsUnit) -> None:
-        super().__init__(records.session)
-        self._records = records
-
-    def forget(self, ref: SubjectRef, at: datetime, *, sparing: Collection[PartyId] = ()) -> None:
-        """Forget a subject; parties whose holders are not done keep their handle."""
-        super().forget(ref, at, sparing={*sparing, *self._concerned(ref)})
-
-    def let_go(self, ref: SubjectRef, party: PartyId) -> None:
-        """Remove a party's handle of an erased subject once its holders are done with them."""
-        if party not in self._concerned(ref):
-            self.drop_handle(ref, party)
-
-    def _concerned(self, ref: SubjectRef) -> set[PartyId]:
-        holders = SqlCases(self._records.session).concerned(ref)
-        found = [self._records.clients.find(holder) for holder in holders]
-        return {PartyId(client.party) for client in found if client is not None}
-
-
-class CaseUnitFace:
-    """A records unit as cases see it."""
-
-    def __init__(self, records: RecordsUnit, desk: Desk) -> None:
-        self.records = records
-        self.desk = desk
-
-    @property
-    def subjects(self) -> SparingSubjects:
-        return SparingSubjects(self.records)
-
-    def party_of(self, holder: ComponentId) -> str:
-        """Return under whose name keys of a holder's data are kept. Raises UnknownHolderError."""
-        return holding_party(self.records, holder)
-
-    def commit(self) -> None:
-        """Make everything in the unit durable at once."""
-        self.records.commit()
-
-    def __enter__(self) -> Self:
-        self.records.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.records.__exit__(kind, error, trace)
-
-
-def holding_party(records: RecordsUnit, holder: ComponentId) -> str:
-    """Return the party that runs a holder, suspended or not; the house is its own. Raises UnknownHolderError."""
-    if holder == HOUSE:
-        return HOUSE
-    found = records.clients.find(holder)
-    if found is None:
-        raise UnknownHolderError(holder)
-    return found.party
-
-
 @dataclass(frozen=True, slots=True)
 class Casework:
     """Opens units of work on cases and carries out what they enqueue."""
@@ -139,10 +72,17 @@ class Casework:
     files: SealedFolder
     waits: Waits
     calendars: Calendars
+    issuer: str
+    """The address links in letters begin with."""
 
     def unit(self) -> CaseUnitFace:
         """Open a unit that may commit; its `desk` is what `dsar.usecases` take."""
         records = self.units.writing()
+        return CaseUnitFace(records, self.desk(records))
+
+    def reading(self) -> CaseUnitFace:
+        """Open a unit for looking only."""
+        records = self.units.reading()
         return CaseUnitFace(records, self.desk(records))
 
     def desk(self, records: RecordsUnit) -> Desk:
@@ -176,6 +116,34 @@ class Casework:
             raise UnknownHolderError(holder)
         return Named(party, handle)
 
+    @property
+    def office(self) -> CaseOffice:
+        """What makes copies and letters, and answers for this service as a holder."""
+        return CaseOffice(
+            vault=self.vault,
+            uploads=self.uploads,
+            copies=Copies(self.vault, self.files),
+            policy=self.policy,
+            issuer=self.issuer,
+            entropy=self.units.entropy,
+        )
+
     def handlers(self) -> Mapping[str, Handler]:
         """Return the work of cases, by kind."""
-        return CaseWork(self.unit, self.vault.erasures, self.files, self.waits).handlers()
+        office = self.office
+        work = CaseWork(
+            self.unit, self.vault.erasures, self.files, household=office, correspondence=office, waits=self.waits
+        )
+        course = CaseCourse(self.unit, self.reading, office, self.waits)
+        return {**work.handlers(), **course.handlers()}
+
+    def mail_sent(self, unit: MailUnit, mail: str) -> None:
+        """Note that a letter left which is itself the message of a case: the one that brings a certificate (rule 60).
+
+        Raises TypeError for a unit of another house.
+        """
+        if not isinstance(unit, RecordsUnit):
+            raise TypeError("the post was handed a unit of another house")
+        link = unit.certificate_links.of_mail(mail)
+        if link is not None and link.message is not None:
+            dispatch_message(self.desk(unit), link.message, channel="mail", proof=f"mail:{mail}")

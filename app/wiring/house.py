@@ -93,9 +93,9 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     controller = _controller(settings, policy)
     sealer = OwnSeals(vault, controller)
     units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
-    casework = _casework(units, vault, policy, folder)
+    casework = _casework(units, vault, policy, settings)
     work.register(casework.handlers())
-    postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock)
+    postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock, casework.mail_sent)
     work.register(postman.handlers())
     profiles = Profiles(vault, clock, ids, units.writing)
     signing = {"seal_key": sealer.seal_key, "open_key": sealer.open_key}
@@ -119,11 +119,12 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     )
 
 
-def _casework(units: Units, vault: Vault, policy: Policy, folder: Path) -> Casework:
+def _casework(units: Units, vault: Vault, policy: Policy, settings: Settings) -> Casework:
     practice, faults = read_practice(policy.practice())
     if practice is None:
         raise PracticeUnknownError("; ".join(faults))
-    return Casework(units, vault, policy, practice, SealedFolder(folder / "sealed"), Waits(), Calendars())
+    files = SealedFolder(settings.data_dir / "sealed")
+    return Casework(units, vault, policy, practice, files, Waits(), Calendars(), settings.issuer)
 
 
 def migrate(settings: Settings) -> None:

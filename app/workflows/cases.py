@@ -3,30 +3,33 @@
 Dsar rules 40, 49, 53, 54, 56, 60; operations.md section 3, rules 5 and 7. Each external effect is one step and can be
 repeated. Work that has to wait (leases that run, holders that have not answered, a busy partition) ends, and the next
 attempt is enqueued with a delay under its own number. Holders and recipients pull their tasks: nothing is pushed here.
-Leaves out what a message says and the law of each move (`dsar.usecases`).
+Leaves out what a message says and the law of each move (`dsar.usecases`), and which step comes next
+(`app.workflows.proceeding`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from app.profiles import CATEGORY, HOUSE
 from app.vault.certificate import canonical
-from app.vault.errors import PartitionBusy, ProviderUnavailable, SurvivorUnverified
-from app.vault.keys import Basis, Keep, Selector, Target
+from app.vault.errors import ErasureUnknown, PartitionBusy, ProviderUnavailable, SurvivorUnverified
+from app.vault.keys import Basis, Keep, KeyClass, Selector, Target
 from app.vault.ports import ErasureState, Json
 from app.workflows.durable import Handler, Steps
 from consent.vocabulary import ComponentId, LegalBasis, SubjectRef
 from dsar import clock, usecases
 from dsar.case import Case, Line
-from dsar.errors import ErasurePartial
+from dsar.errors import CaseChanged, ErasurePartial
 from dsar.events import PackageRevoked, PackageSealed
-from dsar.ports import Desk, Instruction, StoredRetention
+from dsar.holdings import AUDIT_TRAIL
+from dsar.package import HolderAnswer
+from dsar.ports import Desk, HolderTask, Instruction, StoredRetention
 from dsar.usecases.searching import ask_holder
 from dsar.vocabulary import CaseId, FateKind, LineId, MessageId, RecipientOutcome, Right, TaskId, TaskKind
 
@@ -66,10 +69,48 @@ class CaseUnit(Protocol):
     def commit(self) -> None: ...
 
 
+Unit_contra = TypeVar("Unit_contra", bound="CaseUnit", contravariant=True)
+
+
+class Household(Protocol[Unit_contra]):
+    """This service as a holder: it answers for what is in its own database."""
+
+    def search(self, unit: Unit_contra, task: HolderTask) -> HolderAnswer: ...
+    def erased(self, unit: Unit_contra, task: HolderTask) -> HolderAnswer:
+        """Answer once keys are destroyed and it is forgotten who the person was."""
+        ...
+
+    def searched_again(self, unit: Unit_contra, task: HolderTask) -> HolderAnswer: ...
+
+
+class Correspondence(Protocol[Unit_contra]):
+    """Tells people that a message waits for them."""
+
+    def post(self, unit: Unit_contra, case: Case, message: MessageId) -> bool:
+        """Put a message where the person reads it and tell them. False: it is on its way, or staff have to send it."""
+        ...
+
+
 class SealedFiles(Protocol):
     """Where sealed bytes of cases rest."""
 
     def remove(self, name: str) -> None: ...
+
+
+Unit = TypeVar("Unit", bound=CaseUnit)
+_Result = TypeVar("_Result")
+_TRIES: Final = 5
+
+
+def unless_changed(effect: Callable[[], _Result]) -> _Result:
+    """Return what `effect` does, done anew when somebody else wrote to the case meanwhile.
+
+    Raises CaseChanged when that happens `_TRIES` times in a row.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(CaseChanged):
+            return effect()
+    return effect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +125,24 @@ class Waits:
         return min(self.longest, self.first * (1 << min(attempt - 2, 16)))
 
 
-class CaseWork:
+class CaseWork(Generic[Unit]):
     """The handlers of all work that cases ask for."""
 
     def __init__(
         self,
-        unit: Callable[[], AbstractContextManager[CaseUnit]],
+        unit: Callable[[], AbstractContextManager[Unit]],
         eraser: Eraser,
         files: SealedFiles,
+        *,
+        household: Household[Unit],
+        correspondence: Correspondence[Unit],
         waits: Waits | None = None,
     ) -> None:
         self._unit = unit
         self._eraser = eraser
         self._files = files
+        self._household = household
+        self._correspondence = correspondence
         self._waits = waits or Waits()
 
     def handlers(self) -> dict[str, Handler]:
@@ -112,8 +158,21 @@ class CaseWork:
     # Asking and telling
 
     def ask_holder(self, ref: str, steps: Steps) -> None:
-        """See that a holder's task stands open to be pulled (dsar rule 40)."""
-        steps.run("task", lambda: self._standing(lambda desk: desk.cases.task(TaskId(ref)).answer is None))
+        """See that a holder's task stands open to be pulled; the house answers its own at once (dsar rule 40)."""
+        steps.run("task", lambda: unless_changed(lambda: self._asked(TaskId(ref))))
+
+    def _asked(self, name: TaskId) -> str:
+        with self._unit() as unit:
+            task = unit.desk.cases.task(name)
+            if task.answer is not None:
+                return _DONE
+            # its own erasure is confirmed by what carries it out, not before
+            if task.holder != HOUSE or task.kind is TaskKind.ERASE:
+                return _OPEN
+            answering = self._household.search if task.kind is TaskKind.SEARCH else self._household.searched_again
+            usecases.record_answer(unit.desk, name, answering(unit, task))
+            unit.commit()
+        return _DONE
 
     def tell_recipient(self, ref: str, steps: Steps) -> None:
         """See that an art. 19 notice stands open to be pulled; it is sent once the recipient has it (dsar rule 56)."""
@@ -128,16 +187,19 @@ class CaseWork:
 
     def post_message(self, ref: str, steps: Steps) -> None:
         """Post a message in the person's space: that is its dispatch. Without a space it waits for staff (rule 60)."""
-        steps.run("post", lambda: self._post(MessageId(ref)))
+        steps.run("post", lambda: unless_changed(lambda: self._post(MessageId(ref))))
 
     def _post(self, message: MessageId) -> str:
         with self._unit() as unit:
             desk = unit.desk
-            if desk.cases.get(desk.cases.case_of_message(message)).subject is None:
-                return _OPEN
-            usecases.dispatch_message(desk, message, channel="space", proof=f"posting:{message}")
+            case = desk.cases.get(desk.cases.case_of_message(message))
+            if case.messages[message].dispatched_at is not None:
+                return _DONE
+            posted = case.subject is not None and self._correspondence.post(unit, case, message)
+            if posted:
+                usecases.dispatch_message(desk, message, channel="space", proof=f"posting:{message}")
             unit.commit()
-        return _DONE
+        return _DONE if posted else _OPEN
 
     # Erasing
 
@@ -154,7 +216,8 @@ class CaseWork:
             return
         steps.run("forget", lambda: self._forget(case, line))
         steps.run("files", lambda: self._drop_files(case))
-        if steps.run("verify", lambda: self._verify(case, line)) == _WAITING:
+        steps.run("own", lambda: unless_changed(lambda: self._confirm_own(case, line)))
+        if steps.run("verify", lambda: unless_changed(lambda: self._verify(case, line))) == _WAITING:
             steps.run("again", lambda: self._again(case, line, number + 1))
 
     def _request(self, case: CaseId, line: LineId) -> str:
@@ -199,6 +262,16 @@ class CaseWork:
             self._files.remove(name)
         return len(names)
 
+    def _confirm_own(self, case: CaseId, line: LineId) -> int:
+        """Answer the house's own tasks: what it held is gone by now (dsar rule 53)."""
+        with self._unit() as unit:
+            tasks = unit.desk.cases.tasks(case, TaskKind.ERASE)
+            own = [task for task in tasks if task.holder == HOUSE and task.line == line and task.answer is None]
+            for task in own:
+                usecases.record_answer(unit.desk, task.id, self._household.erased(unit, task))
+            unit.commit()
+        return len(own)
+
     def _verify(self, case: CaseId, line: LineId) -> str:
         """Open the searches after the erasure, and once they found nothing record it done (dsar rule 53)."""
         with self._unit() as unit:
@@ -207,18 +280,13 @@ class CaseWork:
                 return _DONE
             try:
                 usecases.verify_erasure(desk, case, line)
-                usecases.carry_out(desk, case, line, self._evidence(erasure_of(line)))
+                usecases.carry_out(desk, case, line, evidence_of(self._eraser, line) or "")
             except ErasurePartial:
                 # Not all have confirmed, or not all were searched again; new searches have to be kept.
                 unit.commit()
                 return _WAITING
             unit.commit()
         return _DONE
-
-    def _evidence(self, erasure: str) -> str:
-        """Return `erasure:SHA-256 of the certificate`, which the event takes into the ledger (vault.md section 5)."""
-        (certificate,) = self._eraser.certificates(erasure)
-        return f"{erasure}:{sha256(canonical(certificate)).hexdigest()}"
 
     def _again(self, case: CaseId, line: LineId, attempt: int) -> str:
         with self._unit() as unit:
@@ -265,8 +333,8 @@ class CaseWork:
     def _request_end(self, retention: str) -> str:
         with self._unit() as unit:
             kept = unit.desk.cases.retention(retention)
-            only = _ends_with(unit, kept)
-        return self._eraser.request(f"era_{retention}", [Target(kept.controller, kept.subject, only=only)]).value
+            target = _last_target(unit, kept)
+        return self._eraser.request(f"era_{retention}", [target]).value
 
     def _end(self, retention: str) -> str:
         """Mark the end, give the holder its task and forget who it was, all or nothing."""
@@ -300,6 +368,15 @@ _PROFILE: Final = Selector(holder=HOUSE, category=CATEGORY)
 def erasure_of(line: LineId) -> str:
     """Return the id under which the vault journals the erasure of a line."""
     return f"era_{line}"
+
+
+def evidence_of(eraser: Eraser, line: LineId) -> str | None:
+    """Return `erasure:SHA-256 of the certificate`, for the ledger (vault.md section 5); None before there is one."""
+    try:
+        found = eraser.certificates(erasure_of(line))
+    except ErasureUnknown:
+        return None
+    return f"{erasure_of(line)}:{sha256(canonical(found[0])).hexdigest()}" if found else None
 
 
 def _parts(ref: str) -> tuple[CaseId, LineId, int]:
@@ -352,6 +429,13 @@ def _ends_with(unit: CaseUnit, retention: StoredRetention) -> tuple[Selector, ..
     return tuple(selector for selector in _selectors(unit, retention) if selector not in kept)
 
 
+def _last_target(unit: CaseUnit, retention: StoredRetention) -> Target:
+    """The house's audit trail is the ledger's entries about the person: they have a class of keys of their own."""
+    if retention.holder == HOUSE and retention.category == AUDIT_TRAIL:
+        return Target(retention.controller, retention.subject, classes=(KeyClass.AUDIT,))
+    return Target(retention.controller, retention.subject, only=_ends_with(unit, retention))
+
+
 def _rank(retention: StoredRetention) -> tuple[date, str]:
     return retention.until, retention.id
 
@@ -359,7 +443,7 @@ def _rank(retention: StoredRetention) -> tuple[date, str]:
 def _ask_to_erase(desk: Desk, retention: StoredRetention) -> None:
     """Tell the holder that what it was told to keep goes now; the house itself has done so by then."""
     case = desk.cases.get(retention.case)
-    if retention.holder not in case.holders:
+    if retention.holder not in case.holders or retention.holder == HOUSE:
         return
     line = next(line.id for line in case.lines.values() if line.right is Right.ERASURE)
     told = (Instruction(retention.category, retention.purpose, FateKind.ERASE),)

@@ -52,6 +52,10 @@ class MailUnit(Protocol):
     def commit(self) -> None: ...
 
 
+Sent = Callable[[MailUnit, str], None]
+"""Told, in the unit that notes it, that a mail was handed over."""
+
+
 class Postman:
     """Takes queued mails to the mailer."""
 
@@ -61,11 +65,13 @@ class Postman:
         open_mail: Callable[[ControllerId, str, bytes], bytes],
         hand_over: HandOver,
         clock: Clock,
+        sent: Sent,
     ) -> None:
         self._unit = unit
         self._open = open_mail
         self._hand_over = hand_over
         self._clock = clock
+        self._sent = sent
 
     def handlers(self) -> dict[str, Handler]:
         """Return the work this room carries out, by kind."""
@@ -97,6 +103,8 @@ class Postman:
 
     def _done(self, unit: MailUnit, mail: str, controller: ControllerId, outcome: HandedOver) -> None:
         unit.mail_queue.sent(mail)
+        if outcome is HandedOver.SENT:
+            self._sent(unit, mail)
         unit.journal.record(
             f"mail.{outcome.value}", actor="regard", controller=controller, subject=None, payload={"mail": mail}
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dsar.usecases.asking import acknowledge, ask_clarification, ask_identity, extend, prove_identity, resume
 from dsar.usecases.deciding import EVIDENCED, TWO_PEOPLE, Decision, approve, decide_line, refuse, send_back, submit
 from dsar.usecases.erasing import begin_erasure, carry_out, record_recipient, verify_erasure
-from dsar.usecases.fetching import erasure_begins, ready_copies, record_fetch
+from dsar.usecases.fetching import erasure_begins, erasure_begins_if_sent, ready_copies, record_fetch
 from dsar.usecases.limiting import CARRIED_OUT_AT_ONCE, LIMITING, carry_out_limit
 from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
 from dsar.usecases.reading import queue, timeline
@@ -58,6 +58,7 @@ __all__ = [
     "decide_line",
     "dispatch_message",
     "erasure_begins",
+    "erasure_begins_if_sent",
     "extend",
     "identity_of",
     "leave_to_staff",

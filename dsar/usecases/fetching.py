@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -12,7 +13,7 @@ from dsar import events as e
 from dsar.case import Case, answered
 from dsar.ports import Desk, StoredPackage
 from dsar.usecases.writing import controller_of, dates_of, write
-from dsar.vocabulary import Actor, CaseId, PackageId
+from dsar.vocabulary import Actor, CaseId, MessageId, PackageId
 
 
 def ready_copies(desk: Desk, case_id: CaseId) -> Sequence[StoredPackage]:
@@ -46,7 +47,17 @@ def _journal_again(desk: Desk, case: Case, event: e.CopyFetched) -> None:
 
 def erasure_begins(desk: Desk, case_id: CaseId) -> datetime | None:
     """Return when the erasure of a case begins even if its copy was not fetched; None when nothing waits for that."""
-    case = desk.cases.get(case_id)
+    return _begins(desk, desk.cases.get(case_id))
+
+
+def erasure_begins_if_sent(desk: Desk, case_id: CaseId, message: MessageId) -> datetime | None:
+    """Return the same as it will be once `message` has left: what that message may say of itself."""
+    case, now = desk.cases.get(case_id), desk.clock.now()
+    sent = replace(case.messages[message], dispatched_at=case.messages[message].dispatched_at or now)
+    return _begins(desk, replace(case, messages={**case.messages, message: sent}))
+
+
+def _begins(desk: Desk, case: Case) -> datetime | None:
     zone = controller_of(desk, case).time_zone
     due = clock.last_instant(dates_of(desk, case).due_strict, zone)
     return course.erasure_from(case, desk.practice, due=due)

@@ -10,7 +10,7 @@ from consent.vocabulary import ComponentId, SubjectRef
 from dsar import errors
 from dsar import events as e
 from dsar.case import Case, State
-from dsar.package import HolderAnswer, Manifest, answer_fault, manifest_digest
+from dsar.package import AML_REASON, HolderAnswer, Manifest, answer_fault, manifest_digest
 from dsar.ports import Desk, HolderTask, Instruction, StoredPackage
 from dsar.rights import RIGHTS
 from dsar.usecases.writing import ASK_HOLDER, identified, line_of, write
@@ -46,6 +46,7 @@ def record_answer(desk: Desk, task_id: TaskId, answer: HolderAnswer) -> None:
     task = desk.cases.task(task_id)
     if answer.holder != task.holder:
         raise errors.MalformedIntake("the answer is not this holder's")
+    answer = _quiet(desk, task, answer)
     if task.answer is not None and replace(answer, answered_at=task.answer.answered_at) == task.answer:
         return
     if task.answer is not None and task_fault(task) is None:
@@ -64,6 +65,18 @@ def record_answer(desk: Desk, task_id: TaskId, answer: HolderAnswer) -> None:
     case = write(desk, case, noted)
     if case.state is State.SEARCHING and not search_gaps(desk, case):
         write(desk, case, e.SearchCompleted(at=desk.clock.now(), by=SYSTEM.handle))
+
+
+def _quiet(desk: Desk, task: HolderTask, answer: HolderAnswer) -> HolderAnswer:
+    """Mark what is held solely against money laundering: no reply tells it from nothing held (dsar rule 42)."""
+    if task.kind is not TaskKind.SEARCH:
+        return answer
+    known = desk.policy.categories
+    marked = tuple(
+        replace(one, reason=AML_REASON) if one.category in known and known[one.category].aml_only else one
+        for one in answer.categories
+    )
+    return replace(answer, categories=marked)
 
 
 def search_gaps(desk: Desk, case: Case) -> tuple[str, ...]:

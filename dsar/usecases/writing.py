@@ -121,6 +121,9 @@ def write(desk: Desk, case: Case | None, *events: e.Event) -> Case:
     after = fold(events) if case is None else reduce(apply, events, case)
     entries = [(event, _journal(desk, after, event)) for event in events]
     desk.cases.write(after, before=0 if case is None else case.version, events=entries, dates=dates_of(desk, after))
+    if not after.final:
+        # Whatever happened may be what the case waited for: with each version somebody looks at its next step.
+        desk.work.enqueue(PROCEED, f"{after.id}/{after.version}")
     return after
 
 

@@ -80,8 +80,10 @@ def test_access_then_erasure_to_the_end(house: House) -> None:
         assert "L.561-12" in retention.legal_ref
         with pytest.raises(NotAnswered):
             usecases.close(desk, story.case)
-        usecases.prepare_reply(desk, story.case, [story.gone])
-    wait(lambda: case_of(story).state is State.DISPATCHED)
+        reply = usecases.prepare_reply(desk, story.case, [story.gone])
+        # begun by hand, no letter was put aside: nobody knows an address any more, so staff send one by post
+        usecases.dispatch_message(desk, reply, channel="letter", proof="registered:2C123")
+    assert case_of(story).state is State.DISPATCHED
     with story.desk() as desk:
         assert usecases.close(desk, story.case) is e.Ending.CLOSED
     told = "".join(town.jobs(house.records))

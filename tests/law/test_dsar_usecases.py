@@ -205,7 +205,7 @@ def test_nothing_is_searched_for_somebody_behind_a_mailbox(desk):
     with pytest.raises(errors.NotIdentified) as caught:
         usecases.start_search(desk, case, HOLDERS)
     assert (caught.value.needed, caught.value.has) == (3, 1)
-    assert desk.work.asked == []
+    assert [one for one in desk.work.asked if one[0] != usecases.PROCEED] == []
 
 
 def test_a_passkey_enrolled_after_the_request_opens_nothing(desk):
@@ -246,7 +246,7 @@ def test_no_doubt_no_question(desk, changes, fault):
     case, _ = opened(desk, proofs=())
     with pytest.raises(fault):
         question(desk, case, **changes)
-    assert desk.work.asked == []
+    assert [one for one in desk.work.asked if one[0] != usecases.PROCEED] == []
 
 
 def test_a_question_pauses_from_dispatch_to_answer(desk):
@@ -383,7 +383,8 @@ def test_a_failed_holder_keeps_the_case_searching(desk):
     """Dsar rule 40: kill one holder, nothing is sealed and nothing closes; it may answer again."""
     case, lines = opened(desk)
     first, second = usecases.start_search(desk, case, HOLDERS)
-    assert [one[:2] for one in desk.work.asked] == [("case.ask_holder", first), ("case.ask_holder", second)]
+    asked = [one[:2] for one in desk.work.asked if one[0] != usecases.PROCEED]
+    assert asked == [("case.ask_holder", first), ("case.ask_holder", second)]
     answers(desk, first, HolderStatus.NONE)
     answers(desk, second, HolderStatus.ERROR, reason="timeout")
     assert state(desk, case) is State.SEARCHING

@@ -1,0 +1,28 @@
+"""Spaces that do not break, as French sets them: before `: ; ? ! »` and after `«` (Imprimerie nationale).
+
+For words of ours only; what a person's data says is reproduced as it is (dsar rule 39).
+"""
+
+from __future__ import annotations
+
+import re
+
+from consent.vocabulary import Locale
+
+_NARROW, _WIDE = "\u202f", "\u00a0"
+_BEFORE = re.compile(r" ([;?!»])")
+_COLON = re.compile(r" :(?=\s|$)")
+_OPENING = re.compile(r"« ")
+
+
+def typeset(text: str, locale: Locale) -> str:
+    """Return the text with the spaces of its language; only French has its own."""
+    if locale is not Locale.FR:
+        return text
+    tight = _BEFORE.sub(lambda found: (_WIDE if found[1] == "»" else _NARROW) + found[1], text)
+    return _OPENING.sub("«" + _WIDE, _COLON.sub(_WIDE + ":", tight))
+
+
+def labelled(label: str, text: str, locale: Locale) -> str:
+    """Return "label: text" as the language writes it."""
+    return f"{label}{' :' if locale is Locale.FR else ':'} {text}"
