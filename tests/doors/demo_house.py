@@ -12,11 +12,16 @@ from regard_sdk import Authority, Token
 
 from app.demo import bank, collector, safe
 from app.demo.generator import Subject, make_subject
+from app.profiles import Profile
 from app.sdk.dpop import public_jwk
 from app.sdk.keyfile import read_key, write_key
 from app.tokens.registration import Registration
 from app.wiring import registrations
-from consent.vocabulary import PartyId
+from consent import usecases
+from consent.events import Actor, ActorKind, Channel, Evidence
+from consent.journey import Agreement
+from consent.proposal import Proposal
+from consent.vocabulary import CategoryId, Locale, PartyId, PurposeId
 from tests.doors.api_house import ISSUER, Agreed, ApiHouse
 
 SAFE = "https://safe.example"
@@ -59,6 +64,34 @@ class DemoHouse(ApiHouse):
             id=name, name=name, jwk=public_jwk(key), country="FR", honours=("nothing", "call", "until"), **said
         )
         registrations.register(self.house, asked, by="operator")
+
+    def agree_to(self, purpose: str, *optional: str, party: PartyId = PARTY) -> Agreed:
+        """Ana agrees to all that a purpose needs, and to these categories that it may have."""
+        house, at = self.house, self.clock.now()
+        subject = house.profiles.enrol(house.controller, Profile("Ana", f"{purpose}@example.org"), Locale.EN)
+        wished = frozenset(map(CategoryId, optional))
+        asked = usecases.propose(
+            house.units.writing(),
+            house.policy,
+            Proposal(house.controller, subject, PurposeId(purpose), party, categories=wished),
+            ids=house.units.ids,
+            by=Actor(ActorKind.PARTY, party),
+            channel=Channel.API,
+            at=at,
+        )
+        who = {"controller": house.controller, "consent": asked.id, "by": Actor(ActorKind.SUBJECT, subject)}
+        page = {"locale": Locale.EN, "template_digest": "a" * 64, "catalogue_digest": "b" * 64, "gpc": False}
+        usecases.show(house.units.writing(), house.policy, **who, **page, channel=Channel.PAGE, at=at)
+        usecases.give(
+            house.units.writing(),
+            house.policy,
+            Agreement(wished, 180, attended_only=False, institution=None, access_path=None),
+            **who,
+            evidence=Evidence(1, None, None, None, gpc=False),
+            channel=Channel.PAGE,
+            at=at,
+        )
+        return Agreed(subject, asked.id)
 
     def key(self, name: str) -> Path:
         return self.folder / f"{name}.pem"

@@ -13,16 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
-from regard_sdk import Change, Partner, Permit, Task
+from regard_sdk import Change, Partner, Permit, Pushed, Task
 from regard_sdk.errors import Refused, Unreachable
 from regard_sdk.holder import Kind
 
+from app.demo.collector import BATCH
 from app.demo.generator import records
 from app.http.oauth import Authorizations
 from app.sdk.dpop import Prover, new_key
 from app.wiring.application import authorization_services
 from consent.vocabulary import ConsentId
-from tests.doors.api_house import PURPOSE, Agreed
+from tests.doors.api_house import ISSUER, PURPOSE, Agreed
 from tests.doors.demo_house import APP_PARTY, BALANCES, CALLBACK, DETAILS, PARTY, RECENT, SAFE, DemoHouse, Pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,17 @@ def permit(pair: Pair, agreed: Agreed, category: str = BALANCES) -> Permit:
     verdict = pair.safe.gate.check(sent, PURPOSE, [category])
     assert isinstance(verdict, Permit)
     return verdict
+
+
+def completed(at: DemoHouse, partner: Partner, pushed: Pushed, agreed: Agreed) -> str:
+    """Open the partner's address, and return where the person comes back to once they have agreed."""
+    opened = at.web.get(partner.authorize_url(pushed).removeprefix(ISSUER))
+    journey = opened.location.rsplit("/", 1)[1]
+    services = authorization_services(at.house)
+    with services.units() as unit:
+        address = Authorizations(services).complete(unit, journey, ConsentId(agreed.consent), agreed.subject)
+        unit.commit()
+    return address
 
 
 # steps 3 and 4
@@ -132,6 +144,41 @@ def test_a_document_comes_out_byte_for_byte(pair: Pair) -> None:
     assert b"%PDF" not in pair.bytes_at_rest()
     answer = pair.ask(pair.collecting, token, "GET", f"/records/subject/{BALANCES}{AT}")
     assert [b64decode(one["document"]) for one in answer.json["records"]] == [document]
+
+
+def test_two_years_of_transactions_go_in_many_at_a_time(pair: Pair) -> None:
+    optional = ("transactions.recent", "transactions.older", "investments.positions", "wealth.summary")
+    ana = pair.at.agree_to(PURPOSE, *optional)
+    connection, person = pair.at.connect()
+    bank = Counter(record.category for record in records(person))
+    stored = pair.fetch(ana, connection).json["stored"]
+    assert stored == {name: bank[name] for name in (BALANCES, DETAILS, *optional)}
+    assert stored["transactions.older"] > BATCH, "more than one batch"
+    assert pair.read(ana, "transactions.older").json == {"records": bank["transactions.older"]}
+
+
+def test_a_loan_file_is_read_while_the_person_is_there_and_not_otherwise(pair: Pair) -> None:
+    """consent rule 14: a purpose without unattended reads; its papers come with a token of the person's own visit."""
+    at, purpose, payslips = pair.at, "mortgage_brokerage", "income.payslips"
+    grants = ("authorization_code", "refresh_token")
+    at.register("desk", party=PARTY, grants=grants, redirect_uris=("https://collecte.example/back",))
+    partner = Partner(at.authority("desk"), "https://collecte.example/back")
+    pushed = partner.push(purpose=purpose, categories=["identity.civil", payslips], resource=SAFE)
+    ana = at.agree_to(purpose, payslips)
+    agreed = partner.exchange(pushed, completed(at, partner, pushed, ana))
+    papers = [record for record in records(at.connect()[1]) if record.category == payslips]
+    for paper in papers:
+        path = f"/records/subject/{payslips}/{paper.id}?purpose={purpose}"
+        sent = {"data": paper.content, "content_type": "application/pdf"}
+        assert pair.ask(partner._authority, agreed.token, "PUT", path, **sent).json == {"stored": 1}
+    path = f"/records/subject/{payslips}?purpose={purpose}"
+    read = pair.ask(partner._authority, agreed.token, "GET", path).json["records"]
+    assert [b64decode(one["document"]) for one in read] == [
+        paper.content for paper in sorted(papers, key=lambda p: p.id)
+    ]
+    pair.safe.disclosures.flush()
+    assert [(row["attended"], row["records"]) for row in counted(at)] == [(True, len(papers))]
+    refused(pair.fetch(ana, at.connect()[0]), 400, "access_denied", "frequency_exceeded")
 
 
 # step 5
@@ -341,14 +388,8 @@ def test_a_partner_s_app_asks_and_reads_what_was_agreed(pair: Pair) -> None:
     at = pair.at
     partner = Partner(at.authority("app"), CALLBACK)
     pushed = partner.push(purpose=PURPOSE, categories=[BALANCES, DETAILS], scopes=["consents.read"], resource=SAFE)
-    opened = at.web.get(partner.authorize_url(pushed).removeprefix("https://regard.example"))
-    journey = opened.location.rsplit("/", 1)[1]
     ana = at.agree(party=APP_PARTY)
-    services = authorization_services(at.house)
-    with services.units() as unit:
-        address = Authorizations(services).complete(unit, journey, ConsentId(ana.consent), ana.subject)
-        unit.commit()
-    agreed = partner.exchange(pushed, address)
+    agreed = partner.exchange(pushed, completed(at, partner, pushed, ana))
     assert (agreed.consent_id, agreed.subject) == (ana.consent, at.handle(ana, APP_PARTY))
     assert agreed.subject != at.handle(ana, PARTY), "the app and the safe call her by different names"
     counts = fetched(pair, ana)  # the collector is a processor named in the same agreement (consent rule 15)
