@@ -12,6 +12,7 @@ from app.store.disclosures import Disclosure
 from app.store.unit import RecordsUnit
 from app.tokens.minting import digest
 from app.wiring.faces import OAuthFace
+from app.wiring.holders import holder_units
 from app.wiring.house import House
 from consent import usecases
 from consent.decision import Deny, Permit, Question
@@ -48,6 +49,9 @@ def api_services(house: House, authorization: OAuthServices) -> ApiServices:
         reading=opened(house.units.reading),
         keys=house.vault,
         ledger=house.ledger,
+        fulfilling=holder_units(house, house.units.writing),
+        pulling=holder_units(house, house.units.reading),
+        parts=house.casework.files,
     )
 
 

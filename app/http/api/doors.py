@@ -15,6 +15,7 @@ from flask_smorest import Api, Blueprint
 
 from app.http.api.decisions import decisions
 from app.http.api.disclosures import disclosures
+from app.http.api.holder import holder
 from app.http.api.keys import keys
 from app.http.api.ledger import ledger
 from app.http.api.processors import processors
@@ -34,7 +35,7 @@ class _Described(Api):
 
 def blueprint(services: ApiServices) -> list[FlaskBlueprint]:
     """Return every JSON door; the last describes the others and has to be registered last."""
-    rooms = [room(services) for room in (processors, ledger, keys, disclosures, decisions)]
+    rooms = [room(services) for room in (processors, ledger, keys, disclosures, decisions, holder)]
     return [*rooms, _description(rooms)]
 
 

@@ -25,6 +25,7 @@ from consent.vocabulary import (
     PurposeId,
     SubjectRef,
 )
+from dsar.ports import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,41 @@ class Ledger(Protocol):
     def consistency(self, old_size: int, size: int) -> list[bytes]: ...
 
 
+class HolderUnit(Protocol):
+    """One unit of work of the holder protocol: leaving it without `commit()` means nothing happened."""
+
+    @property
+    def desk(self) -> Desk: ...
+    def seen(self, component: ComponentId, controller: ControllerId, at: datetime) -> None:
+        """Note a sign of life."""
+        ...
+
+    def handle_of(self, subject: SubjectRef, party: PartyId) -> PairwiseHandle | None: ...
+    def name(self, subject: SubjectRef, controller: ControllerId, party: PartyId) -> PairwiseHandle:
+        """Return what `party` calls the subject; the first time it asks, that is made."""
+        ...
+
+    def let_go(self, subject: SubjectRef, party: PartyId) -> None:
+        """Forget what `party` calls an erased subject, once its holders have nothing left to do or to keep."""
+        ...
+
+    def commit(self) -> None: ...
+
+
+class PartFiles(Protocol):
+    """Where the parts of uploads rest, sealed as they came, by the task's id."""
+
+    def write_part(self, name: str, number: int, sealed: bytes) -> None:
+        """Write a part, replacing it. Raises LookupError when the one before it is missing."""
+        ...
+
+    def read_part(self, name: str, number: int) -> bytes: ...
+    def parts(self, name: str) -> int: ...
+    def keep_parts(self, name: str, count: int) -> None:
+        """Remove the parts behind the first `count`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiServices:
     """Everything the JSON doors stand on."""
@@ -139,3 +175,7 @@ class ApiServices:
     """A unit nobody writes in."""
     keys: Keys
     ledger: Ledger
+    fulfilling: Callable[[], AbstractContextManager[HolderUnit]]
+    pulling: Callable[[], AbstractContextManager[HolderUnit]]
+    """A unit nobody writes in."""
+    parts: PartFiles
