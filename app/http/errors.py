@@ -172,3 +172,27 @@ class CopyRevoked(DoorError):
     """The copy was destroyed: by an erasure, by a newer one, or because the person asked (dsar rules 53, 58)."""
 
     code = "copy_revoked"
+
+
+class TaskAnswered(DoorError):
+    """The task has been answered; nothing more is taken for it."""
+
+    code = "task_answered"
+
+
+class UploadNotExpected(DoorError):
+    """This task asks for no records."""
+
+    code = "upload_not_expected"
+
+
+class PartOutOfOrder(DoorError):
+    """Parts are numbered from 1, each sent after the one before it, and there is a most."""
+
+    code = "part_out_of_order"
+
+
+class UploadDiffers(DoorError):
+    """The parts that arrived are not the upload the answer names: another digest, or other counts."""
+
+    code = "upload_differs"

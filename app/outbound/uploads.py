@@ -143,17 +143,14 @@ class Uploads:
         Raises what the vault raises, `Erased` among it, and LookupError for a holder that has no name for the person.
         What is excluded for anti-money-laundering duties stays out, sent or not (dsar rule 42).
         """
-        found = self._records(task, answer)
-        said = {one.category: one.count for one in answer.categories if one.status in _UPLOADED and one.count}
+        hidden = {one.category for one in answer.categories if one.reason == AML_REASON}
+        found = {name: records for name, records in self._records(task, answer).items() if name not in hidden}
+        held = [one for one in answer.categories if one.status in _UPLOADED and one.category not in hidden]
+        said = {one.category: one.count for one in held if one.count}
         if said != {category: len(records) for category, records in found.items()}:
             raise UploadRefused("not the categories and counts the answer names")
-        hidden = {one.category for one in answer.categories if one.reason == AML_REASON}
         named = self._named(whose, answer.holder)
-        return {
-            category: self._opened(whose, named, category, records)
-            for category, records in found.items()
-            if category not in hidden
-        }
+        return {category: self._opened(whose, named, category, records) for category, records in found.items()}
 
     def _records(self, task: TaskId, answer: HolderAnswer) -> Mapping[CategoryId, Sequence[parts.Found]]:
         digest = hashlib.sha256()

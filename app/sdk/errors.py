@@ -18,6 +18,14 @@ class Malformed(SdkError):
     code = "malformed"
 
 
+class BadLine(Malformed):
+    """Line number `line` of a part, from 1, is no sealed record; 0 when the part is not made of whole lines."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"line {line} is no sealed record")
+        self.line = line
+
+
 class BadProof(SdkError):
     """A DPoP proof (RFC 9449 section 4.3) that must not be accepted; `reason` is a short fixed phrase."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .errors import Malformed, RecordTooLarge
+from .errors import BadLine, RecordTooLarge
 from .sealed import SealError, key_id_of
 
 MEDIA_TYPE: Final = "application/x-ndjson"
@@ -51,9 +51,9 @@ def cut(found: Iterable[Found]) -> Iterator[bytes]:
 
 
 def read(part: bytes) -> list[Found]:
-    """Return the records of a part, none opened. Raises `Malformed` with the number of the first bad line, from 1."""
+    """Return the records of a part, none opened. Raises `BadLine` for the first one that is none."""
     if not part.endswith(b"\n"):
-        raise Malformed("a part ends with a whole line")
+        raise BadLine(0)
     return [_found(line, number) for number, line in enumerate(part[:-1].split(b"\n"), start=1)]
 
 
@@ -78,11 +78,12 @@ def _found(line: bytes, number: int) -> Found:
         )
         key_id_of(found.sealed)
     except (ValueError, TypeError, RecursionError, binascii.Error, SealError):
-        raise Malformed(f"line {number} is no sealed record") from None
+        raise BadLine(number) from None
     return found
 
 
 def _name(value: object, most: int) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= most:
         raise ValueError
+    value.encode()  # a lone surrogate is no name: nothing could be sealed under it
     return value

@@ -79,7 +79,7 @@ class ApiHouse:
             party=party,
             name=name,
             jwks={"keys": [{**public, "kid": thumbprint(public)}]},
-            scopes=frozenset({Scope.KEYS_LEASE, Scope.DISCLOSURES_WRITE, Scope.DECISIONS_EVALUATE}),
+            scopes=frozenset({Scope.KEYS_LEASE, Scope.DISCLOSURES_WRITE, Scope.DECISIONS_EVALUATE, Scope.CASES_FULFIL}),
             grants=frozenset(GrantType),
             redirect_uris=(),
             resource=resource,
