@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from app.http.doors import DoorUnit
+from app.http.erasures import reason_of
 from app.http.errors import NotHere
+from app.outbound.certificate import certificate_pdf
 from app.outbound.package import Copies
 from app.outbound.uploads import Whose
+from app.outbound.wording import Kept, certificate_words
 from app.store.sealedfiles import UnknownFile
 from app.store.unit import RecordsUnit
 from app.vault.errors import ErasureUnknown
 from app.vault.ports import Json
 from app.wiring.house import House
-from consent.vocabulary import ControllerId, SubjectRef
-from dsar.ports import Desk
+from consent.vocabulary import ControllerId, Locale, SubjectRef
+from dsar.ports import Desk, StoredRetention
 from dsar.vocabulary import LineId
 
 
@@ -53,3 +56,18 @@ def certificates_of(house: House) -> Callable[[str], Sequence[Mapping[str, Json]
             return ()
 
     return certificates
+
+
+def certificate_pdfs(house: House) -> Callable[[Mapping[str, Json], Sequence[StoredRetention], Locale], bytes]:
+    """Return what lays a certificate out, with the retentions of its case in words."""
+    policy = house.policy
+
+    def pdf(certificate: Mapping[str, Json], retentions: Sequence[StoredRetention], locale: Locale) -> bytes:
+        kept = [
+            Kept(one.category, one.until.isoformat(), one.legal_ref, reason_of(policy, one, locale))
+            for one in retentions
+        ]
+        words = certificate_words(policy, ControllerId(str(certificate["controller"])), locale, kept)
+        return certificate_pdf(certificate, words)
+
+    return pdf

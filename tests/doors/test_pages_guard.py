@@ -113,6 +113,8 @@ def test_only_these_rules_are_open_to_anyone(town: Town) -> None:
     assert opened == {
         "/",
         "/.well-known/gpc.json",
+        "/certificates/<token>",
+        "/certificates/<token>/certificate.<kind>",
         "/me/step-up",
         "/privacy",
         "/processors",

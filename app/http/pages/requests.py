@@ -15,7 +15,8 @@ from werkzeug.wrappers import Response
 
 from app.http import cases, casewords, facts
 from app.http.doors import doors
-from app.http.erasures import ErasureView, view_of
+from app.http.erasures import Certificate, served, view_of
+from app.http.errors import NotHere
 from app.http.guard import Level, current_controller, current_subject, subject
 from app.http.locale import people
 from consent.vocabulary import Shredded
@@ -122,7 +123,7 @@ def shown(case: str) -> str:
             copies=cases.copies_of(desk, found, history),
             erasure_begins=erasure_begins(desk, found.id),
             happened=casewords.happened(found, history),
-            certificates=_certificates(found),
+            erasures=[view_of(each, desk.cases.retentions(found.id)) for each in _erasures(found)],
             take_back=cases.can_take_back(found),
             answered={line for line in found.lines if answered(found, line)},
             extensions={
@@ -162,11 +163,26 @@ def _notes(desk: Desk, history: Sequence[Recorded]) -> dict[MessageId | None, st
     return {message: desk.notes.read(note) for message, note in found.items()}
 
 
-def _certificates(case: Case) -> list[ErasureView]:
-    """Return what the certificates of the erasures of a case say, once those are done."""
+def _erasures(case: Case) -> list[Certificate]:
+    """Return the signed certificates of the erasures of a case that are done."""
     done = [line.carried_out for line in case.lines.values() if line.right is Right.ERASURE and line.carried_out]
     # the evidence is "erasure:digest of the certificate"
-    return [view_of(each) for evidence in done for each in doors().certificates(evidence.partition(":")[0])]
+    return [each for evidence in done for each in doors().certificates(evidence.partition(":")[0])]
+
+
+@page.get("/me/requests/<case>/certificate.<kind>")
+@subject()
+def certificate(case: str, kind: str) -> Response:
+    """Hand over the certificate of an erasure to somebody who can still sign in."""
+    of = doors()
+    with of.reading() as unit:
+        desk = of.desk(unit)
+        found = cases.own_case(desk, case)
+        kept = desk.cases.retentions(found.id)
+    signed = _erasures(found)
+    if not signed:
+        raise NotHere
+    return served(signed[0], kept, kind)
 
 
 @page.get("/me/requests/<case>/take-back")
