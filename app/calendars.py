@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-
-import holidays
+from typing import TYPE_CHECKING
 
 from consent.policy import Controller
+
+if TYPE_CHECKING:
+    import holidays
 
 SATURDAY = 5
 
@@ -42,6 +44,8 @@ class HolidayCalendar:
     _listed: holidays.HolidayBase = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        import holidays  # noqa: PLC0415 - every country's list, for whoever counts days: not for every start
+
         try:
             listed = holidays.country_holidays(self.country, subdiv=self.subdivision, categories=("public",))
         except NotImplementedError as fault:

@@ -23,7 +23,6 @@ from app.settings import Settings
 from app.store.engine import open_engine
 from app.store.keystore import SqlKeyStore
 from app.store.leaves import LeafStore
-from app.store.migrate import upgrade
 from app.store.sealedfiles import SealedFolder
 from app.store.unit import Units
 from app.vault.core import Vault
@@ -129,6 +128,8 @@ def _casework(units: Units, vault: Vault, policy: Policy, settings: Settings) ->
 
 def migrate(settings: Settings) -> None:
     """Bring both databases to the newest schema."""
+    from app.store.migrate import upgrade  # noqa: PLC0415 - Alembic, which a process that serves has no use for
+
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     for url, tree in ((settings.records_url, "records"), (settings.keys_url, "keys")):
         engine = open_engine(url.reveal(), keys=tree == "keys")

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from app.outbound.errors import MailRefused, MailUnavailable
 from app.outbound.mail import Mailer, Message, Sender
 from app.outbound.outbox import LocalOutbox
-from app.outbound.sendgrid_v3 import SendGridMailer
 from app.outbound.smtp import SmtpMailer
 from app.settings import Settings
 from app.store.mailqueue import UNDETERMINED
@@ -21,6 +20,8 @@ def mailer(settings: Settings, clock: Clock) -> Mailer:
     if settings.mail == "outbox":
         return LocalOutbox(settings.data_dir / "outbox", clock.now)
     if settings.mail == "sendgrid":
+        from app.outbound.sendgrid_v3 import SendGridMailer  # noqa: PLC0415 - a library only this setting needs
+
         host = settings.sendgrid_host or "https://api.sendgrid.com"
         return SendGridMailer(settings.sendgrid_key.reveal(), sender, host=host, production=settings.production)
     return SmtpMailer(
