@@ -26,7 +26,7 @@ demo: install ## run the main job on real input, print its evidence, keep the pa
 	$(PY) -m app.cli.main demo
 
 serve: install ## serve the pages and the API (web and worker together)
-	$(PY) -m app.cli.main serve
+	$(PY) -m app.cli.entry serve
 
 worker: install ## run a worker alone
 	$(PY) -m app.cli.main worker

@@ -12,10 +12,12 @@ import os
 from app.http.fastlane import FastLane
 from app.settings import read_settings
 from app.vault.process import harden_process
-from app.wiring import build, serving
+from app.wiring import build, migrate, serving
 
 harden_process()
-_house = build(read_settings(os.environ))
+_read = read_settings(os.environ)
+migrate(_read)
+_house = build(_read)
 _house.work.launch()
 atexit.register(_house.close)
 application = serving(_house)
