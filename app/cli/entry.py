@@ -1,6 +1,6 @@
 """The `regard` command's way in: `serve` at once, every other command with the house it works on.
 
-Loading the whole service takes longer than anything `serve` does before it becomes the web server, which loads it again.
+Loading the whole service takes longer than all that `serve` does before it becomes the web server, which loads it too.
 """
 
 from __future__ import annotations
