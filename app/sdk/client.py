@@ -137,7 +137,7 @@ class Authority:
         asked = self.clock()
         answer = self.call("POST", "/api/v1/keys/lease", Scope.KEYS_LEASE, body)
         try:
-            life = min((datetime.fromisoformat(answer["expires_at"]) - asked).total_seconds(), _LONGEST_LEASE)
+            life = min(_life(answer, asked), _LONGEST_LEASE)
             key = bytearray(_unb64(answer["key"]))
             return LeasedKey(_unb64(answer["key_id"]), key, timedelta(seconds=life), int(answer["messages"]))
         except (KeyError, TypeError, ValueError):
@@ -247,6 +247,13 @@ def read_token(answer: Mapping[str, Any], asked: datetime) -> Token:
         )
     except (KeyError, TypeError, ValueError, IndexError):
         raise Malformed("a token answer lacks what RFC 6749 asks for") from None
+
+
+def _life(answer: Mapping[str, Any], asked: datetime) -> float:
+    """Seconds from the asking on: as the authority counts them, or, where it only names the end, by our own clock."""
+    if "expires_in" in answer:
+        return float(int(answer["expires_in"]))
+    return (datetime.fromisoformat(answer["expires_at"]) - asked).total_seconds()
 
 
 def path_segment(text: str) -> str:

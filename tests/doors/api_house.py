@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from app.settings import read_settings
 from app.store.rows.base import KeysBase, RecordsBase
 from app.tokens.records import Client, GrantType
 from app.tokens.rfc7523 import ASSERTION_TYPE
+from app.vault.errors import UnknownKey
+from app.vault.keys import KeyClass
+from app.vault.keys import Scope as KeyScope
 from app.wiring import House, application, build
 from consent import usecases
 from consent.events import Actor, ActorKind, Channel, Evidence
@@ -32,8 +36,21 @@ ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "https://regard.example"
 STORE = "https://store.example"
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+REFUSED = "key.refused"
 PURPOSE, READER, HOLDER, RIVAL = PurposeId("wealth_overview"), PartyId("collecte"), PartyId("nuage"), "patrivue"
 BALANCES, DETAILS = "accounts.balances", "accounts.details"
+
+
+SCOPES = frozenset(
+    {
+        Scope.KEYS_LEASE,
+        Scope.DISCLOSURES_WRITE,
+        Scope.DECISIONS_EVALUATE,
+        Scope.CASES_FULFIL,
+        Scope.CONSENTS_READ,
+        Scope.CONSENTS_WITHDRAW,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -57,10 +74,8 @@ class ApiHouse:
                     "REGARD_KEYS_URL": keys,
                     "REGARD_ISSUER": ISSUER,
                 }
-            ),
-            # follow-up work is another room's: here it is queued and nobody carries it out
-            {kind: lambda _ref, _steps: None for kind in (usecases.RECEIPT, usecases.ENDED, usecases.REMINDER)},
-        )
+            )
+        )  # follow-up work is queued here; tests that want it done carry it out
         self.house.work.migrate()
         RecordsBase.metadata.create_all(self.house.records)
         KeysBase.metadata.create_all(self.house.keys)
@@ -70,16 +85,18 @@ class ApiHouse:
         self.holder = self.component("store", HOLDER, resource=STORE)
         self.rival = self.component("rival", PartyId(RIVAL), resource="https://rival.example")
 
-    def component(self, name: str, party: PartyId, resource: str | None = None) -> Component:
+    def component(
+        self, name: str, party: PartyId, resource: str | None = None, controller: str | None = None
+    ) -> Component:
         key = new_key()
         public = public_jwk(key)
         record = Client(
             id=name,
-            controller=self.house.controller,
+            controller=controller or self.house.controller,
             party=party,
             name=name,
             jwks={"keys": [{**public, "kid": thumbprint(public)}]},
-            scopes=frozenset({Scope.KEYS_LEASE, Scope.DISCLOSURES_WRITE, Scope.DECISIONS_EVALUATE, Scope.CASES_FULFIL}),
+            scopes=SCOPES,
             grants=frozenset(GrantType),
             redirect_uris=(),
             resource=resource,
@@ -192,9 +209,19 @@ class ApiHouse:
             return [dict(row) for row in connection.execute(select(RecordsBase.metadata.tables[table])).mappings()]
 
     def traces(self) -> tuple[int, list[str]]:
-        """How many disclosures there are, and the kinds of ledger entries about keys, records and reads."""
-        kinds = [row["kind"] for row in self.rows("ledger_entries")]
+        """How many disclosures there are, and the kinds of ledger entries about keys, records and reads that were."""
+        kinds = [row["kind"] for row in self.rows("ledger_entries") if row["kind"] != REFUSED]
         return len(self.rows("disclosures")), [k for k in kinds if k.startswith(("key.", "record.", "disclosure."))]
+
+    def refusals(self, subject: str = "house") -> list[dict[str, Any]]:
+        """What the ledger says of refused keys, opened under the audit keys of a person, or of the house's own."""
+        vault, found = self.house.vault, []
+        scope = KeyScope(self.house.controller, subject, "regard", "ledger", key_class=KeyClass.AUDIT)
+        for row in self.rows("ledger_entries"):
+            if row["kind"] == REFUSED:
+                with contextlib.suppress(UnknownKey):
+                    found.append(json.loads(vault.open(scope, REFUSED, row["sealed"]))["payload"])
+        return found
 
 
 def problem(answer: Any, status: int, code: str) -> Any:

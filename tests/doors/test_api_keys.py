@@ -6,13 +6,28 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from app.sdk.client import Authority
 from app.sdk.scopes import Scope
 from app.sdk.sealed import Cipher
 from app.vault.errors import ProviderUnavailable
 from app.vault.keys import Target
-from tests.doors.api_house import BALANCES, DETAILS, READER, STORE, ApiHouse, problem, unb64
+from tests.doors.api_house import (
+    BALANCES,
+    DETAILS,
+    HOLDER,
+    ISSUER,
+    PURPOSE,
+    READER,
+    RIVAL,
+    STORE,
+    Agreed,
+    ApiHouse,
+    problem,
+    unb64,
+)
 
 LEASE, SEAL, OPEN = "/api/v1/keys/lease", "/api/v1/keys/seal", "/api/v1/keys/open"
 
@@ -57,6 +72,18 @@ def test_after_withdrawal_the_very_next_lease_is_refused_with_the_reason(at: Api
     said = problem(at.lease(ana, token), 403, "access_refused")
     assert said["reason"] == "consent_withdrawn"
     assert at.traces() == before
+    assert at.refusals(ana.subject) == [
+        {
+            "asked": "key.leased",
+            "reason": "consent_withdrawn",
+            "holder": HOLDER,
+            "party": READER,
+            "component": "reader",
+            "consent": ana.consent,
+            "purpose": PURPOSE,
+            "category": BALANCES,
+        }
+    ]
 
 
 def test_a_lease_ends_with_its_minute_and_with_its_token(at: ApiHouse) -> None:
@@ -130,6 +157,65 @@ def test_erased_is_told_to_the_entitled_and_to_nobody_else(at: ApiHouse) -> None
     unknown = at.post(LEASE, at.rival, Scope.KEYS_LEASE, {**body, "presented_token": "rgt_none", "handle": "pw_none"})
     assert problem(erased, 403, "presented_token_refused") == problem(unknown, 403, "presented_token_refused")
     assert at.traces() == (0, [])
+
+
+def test_every_refusal_is_in_the_ledger_and_repeats_nothing_of_the_caller_s(at: ApiHouse) -> None:
+    """ledger.md: token refused, key leased; dsar rule P1: unknown is refused and written down."""
+    ana = at.agree()
+    token = at.token(ana)
+    at.lease(ana, "Jeanne Martin", category="jeanne@example.org")
+    at.lease(ana, token, at.rival)
+    at.lease(ana, token, handle="pw_jeanne")
+    at.lease(ana, token, category="jeanne@example.org")
+    at.lease(ana, token, key_id="A" * 22)
+    at.post(OPEN, at.holder, Scope.KEYS_LEASE, {**asked(at, ana, token), "record_id": "r", "sealed": "AAAA"})
+    unknown = [(one["holder"], one["reason"], one["category"], one["party"]) for one in at.refusals()]
+    assert unknown == [
+        (HOLDER, "presented_token_refused", None, None),
+        (RIVAL, "presented_token_refused", BALANCES, None),
+    ]
+    about = [(one["asked"], one["reason"], one["category"]) for one in at.refusals(ana.subject)]
+    assert about == [
+        ("key.leased", "handle_unknown", BALANCES),
+        ("key.leased", "category_not_consented", None),
+        ("key.leased", "unknown_key", BALANCES),
+        ("record.opened", "not_sealed", BALANCES),
+    ]
+    assert at.traces() == (0, [])
+    assert at.house.ledger.integrate() > 0
+    assert at.house.ledger.audit() == []
+
+
+def asked(at: ApiHouse, agreed: Agreed, token: str) -> dict[str, Any]:
+    return {"presented_token": token, "category": BALANCES, "handle": at.handle(agreed)}
+
+
+def test_no_refusal_leaves_unwritten(at: ApiHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ledger.md: no entry, no action."""
+    ana = at.agree()
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError("disk full")
+
+    own = at.own_token(at.holder, Scope.KEYS_LEASE)
+    monkeypatch.setattr(at, "own_token", lambda *_: own)
+    monkeypatch.setattr("app.store.leaves.SqlJournal.record", refuse)
+    problem(at.lease(ana, "rgt_" + "x" * 43), 500, "internal_error")
+
+
+def test_a_lease_says_how_long_it_lasts_and_a_clock_that_is_wrong_does_not_matter(at: ApiHouse) -> None:
+    """vault.md section 3: 60 s at most, counted from the asking on."""
+    ana = at.agree()
+    token = at.token(ana)
+    assert at.lease(ana, token, seconds=7).json["expires_in"] == 7
+    for skew in (-20, 20):
+        http = httpx.Client(transport=httpx.WSGITransport(app=at.app))
+
+        def wrong(skew: int = skew) -> datetime:
+            return at.clock.now() + timedelta(seconds=skew)
+
+        line = Authority(ISSUER, "store", at.holder.key, resource=STORE, http=http, clock=wrong)
+        assert line.lease(token, at.handle(ana), BALANCES).life == timedelta(seconds=60)
 
 
 def test_shredded_keys_are_gone_at_once(at: ApiHouse) -> None:

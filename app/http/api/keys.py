@@ -2,8 +2,9 @@
 
 The holder comes with its own token and with the one that was presented to it. The presented token has to stand, its
 party may read the category, and the holder's own party may hold it; only then does the vault hear of it. Disclosure and
-ledger entry are committed before a key or a plaintext leaves. Whoever cannot show a good token learns nothing about any
-subject: unknown and erased look alike. Leaves out life buckets: keys are not yet split by how long data may live.
+ledger entry are committed before a key or a plaintext leaves; a refusal is in the ledger before it is answered. Whoever
+cannot show a good token learns nothing about any subject: unknown and erased look alike. Leaves out life buckets: keys
+are not yet split by how long data may live.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ from app.http.doors import ClientActor
 from app.http.errors import AccessRefused, HandleUnknown, PresentedTokenRefused
 from app.http.guard import client, current_client
 from app.sdk.scopes import Scope as Permission
-from app.vault.errors import Erased
+from app.sdk.sealed import SealError
+from app.vault.errors import Erased, NotLeasable, UnknownKey, UnknownSubject
 from app.vault.keys import Basis, Scope
 from consent.decision import Deny, Permit, Question
+from consent.policy import Policy
 from consent.reasons import Reason
 from consent.vocabulary import Action, CategoryId, ComponentId, PairwiseHandle
 
 LONGEST_LEASE = 60
 """Seconds."""
+NO = (PresentedTokenRefused, AccessRefused, HandleUnknown, Erased, UnknownKey, UnknownSubject, NotLeasable, SealError)
+"""What is a refusal; a provider that is down, or a fault of ours, is none."""
 T = TypeVar("T")
 
 
@@ -70,6 +75,7 @@ class LeaseSchema(Schema):
     key_id = fields.String(required=True)
     key = fields.String(required=True)
     expires_at = fields.DateTime(required=True)
+    expires_in = fields.Integer(required=True, metadata={"description": "Seconds: holds whatever the clocks say."})
     messages = fields.Integer(required=True)
     handle = fields.String(required=True)
 
@@ -133,6 +139,7 @@ def keys(services: ApiServices) -> Blueprint:
                 key_id=base64url(found.key_id),
                 key=base64url(bytes(found.key)),
                 expires_at=found.expires_at.isoformat(),
+                expires_in=int((found.expires_at - services.clock.now()).total_seconds()),
                 messages=found.messages,
                 handle=body["handle"],
             )
@@ -175,10 +182,16 @@ def _private(**body: Any) -> Response:
 
 
 def _use(services: ApiServices, body: Mapping[str, Any], kind: str, action: Action, act: Callable[[Use], T]) -> T:
-    """Decide, act, write down, commit; what `act` returns leaves only after the commit."""
+    """Decide, act, write down, commit; what `act` returns leaves only after the commit. A no is written down too."""
+    actor = current_client()
     with services.writing() as unit:
-        use = _permitted(unit, current_client(), body, services.clock.now())
-        done = act(use)
+        try:
+            use = _permitted(unit, actor, body, services.clock.now())
+            done = act(use)
+        except NO as refusal:
+            _write_refusal(services.policy, unit, actor, body, asked=kind, refusal=refusal)
+            unit.commit()
+            raise
         _write_down(services, unit, use, kind, action)
         unit.commit()
     return done
@@ -242,6 +255,33 @@ def _say_erased(unit: ApiUnit, presented: Presented) -> None:
     if at is None:
         raise AccessRefused(Reason.SUBJECT_ERASED)
     raise Erased(at)
+
+
+def _write_refusal(
+    policy: Policy, unit: ApiUnit, actor: ClientActor, body: Mapping[str, Any], *, asked: str, refusal: Exception
+) -> None:
+    """One ledger entry, on the person's pages if the token says who it was about (ledger.md; dsar rule P1).
+
+    Of what the caller said only words of the pack are repeated: whatever else it is, it may be about somebody.
+    """
+    presented = unit.presented(body["presented_token"], actor.client)
+    known = presented if presented is not None and presented.controller == actor.controller else None
+    unit.record(
+        "key.refused",
+        actor=actor.client,
+        controller=actor.controller,
+        subject=known.subject if known is not None else None,
+        payload={
+            "asked": asked,
+            "reason": str(getattr(refusal, "reason", getattr(refusal, "code", "refused"))),
+            "holder": actor.party,
+            "party": known.party if known is not None else None,
+            "component": known.client if known is not None else None,
+            "consent": known.consent if known is not None else None,
+            "purpose": known.purpose if known is not None else None,
+            "category": body["category"] if body["category"] in policy.categories else None,
+        },
+    )
 
 
 def _write_down(services: ApiServices, unit: ApiUnit, use: Use, kind: str, action: Action) -> None:
