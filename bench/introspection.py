@@ -65,17 +65,19 @@ class Served:
 
     def cpu(self) -> float:
         """Seconds of CPU the server and its worker have used."""
-        return sum(_ticks(each) for each in _family(self.process)) / TICKS
+        return sum(map(seconds, family(self.process)))
 
 
-def _family(process: int) -> list[int]:
+def family(process: int) -> list[int]:
+    """A process and all that came of it."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [process, *(each for child in children for each in _family(int(child)))]
+    return [process, *(each for child in children for each in family(int(child)))]
 
 
-def _ticks(process: int) -> int:
+def seconds(process: int) -> float:
+    """CPU a process has used, in user and system mode, as the kernel counts it."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def free_port() -> int:
