@@ -11,6 +11,7 @@ from app.http.oauth import OAuthServices, standing
 from app.store.disclosures import Disclosure
 from app.store.unit import RecordsUnit
 from app.tokens.minting import digest
+from app.wiring.agreements import agreement_units
 from app.wiring.faces import OAuthFace
 from app.wiring.holders import holder_units
 from app.wiring.house import House
@@ -52,6 +53,9 @@ def api_services(house: House, authorization: OAuthServices) -> ApiServices:
         fulfilling=holder_units(house, house.units.writing),
         pulling=holder_units(house, house.units.reading),
         parts=house.casework.files,
+        amending=agreement_units(house.units.writing, house.units.ids),
+        agreements=agreement_units(house.units.reading, house.units.ids),
+        open_receipt=house.consentwork.receipts.open,
     )
 
 

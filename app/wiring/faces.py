@@ -31,13 +31,15 @@ class OAuthFace:
         self.tokens = records.tokens
         self.journal = records.journal
         self.signing_keys = SigningKeys(records.signing_key_rows, seal, open_, LONGEST_SIGNED)
-        self.consents = _Agreed(records.consents, records.subjects, ids)
+        self.consents = Agreed(records.consents, records.subjects, ids)
 
     def commit(self) -> None:
         self.records.commit()
 
 
-class _Agreed:
+class Agreed:
+    """Consents as a token needs them, and what parties call people."""
+
     def __init__(self, consents: SqlConsents, subjects: SqlSubjects, ids: Ids) -> None:
         self._consents = consents
         self._subjects = subjects

@@ -13,6 +13,7 @@ from flask import Response, jsonify
 from flask.sansio.app import App
 from flask_smorest import Api, Blueprint
 
+from app.http.api.consents import consents
 from app.http.api.decisions import decisions
 from app.http.api.disclosures import disclosures
 from app.http.api.holder import holder
@@ -35,7 +36,7 @@ class _Described(Api):
 
 def blueprint(services: ApiServices) -> list[FlaskBlueprint]:
     """Return every JSON door; the last describes the others and has to be registered last."""
-    rooms = [room(services) for room in (processors, ledger, keys, disclosures, decisions, holder)]
+    rooms = [room(services) for room in (processors, ledger, keys, disclosures, decisions, consents, holder)]
     return [*rooms, _description(rooms)]
 
 

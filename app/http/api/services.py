@@ -5,16 +5,17 @@ Nothing is decided here: the law is asked through `ApiUnit.judge`, on every leas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from app.receipts import SealedReceipt
 from app.vault.keys import Scope
 from consent.decision import Deny, Permit, Question
 from consent.policy import Policy
-from consent.ports import Clock, Ids, Json
+from consent.ports import Clock, Ids, Json, Unit
 from consent.vocabulary import (
     CategoryId,
     ComponentId,
@@ -23,6 +24,7 @@ from consent.vocabulary import (
     PairwiseHandle,
     PartyId,
     PurposeId,
+    Shredded,
     SubjectRef,
 )
 from dsar.ports import Desk
@@ -128,6 +130,28 @@ class Ledger(Protocol):
     def consistency(self, old_size: int, size: int) -> list[bytes]: ...
 
 
+class Receipts(Protocol):
+    """Receipts of one consent, newest first; each sealed."""
+
+    def of_consent(self, controller: ControllerId, consent: ConsentId) -> Sequence[SealedReceipt]: ...
+
+
+class AgreementUnit(Protocol):
+    """One unit of work on a party's consents: the law's own, and what the party calls people."""
+
+    @property
+    def law(self) -> Unit: ...
+    @property
+    def receipts(self) -> Receipts: ...
+    def handle_of(self, subject: SubjectRef, party: PartyId) -> PairwiseHandle | None:
+        """Return what `party` calls the subject; None before they met."""
+        ...
+
+    def handle(self, subject: SubjectRef, party: PartyId) -> PairwiseHandle | None:
+        """The same, made when there is none; None for an erased subject."""
+        ...
+
+
 class HolderUnit(Protocol):
     """One unit of work of the holder protocol: leaving it without `commit()` means nothing happened."""
 
@@ -179,3 +203,8 @@ class ApiServices:
     pulling: Callable[[], AbstractContextManager[HolderUnit]]
     """A unit nobody writes in."""
     parts: PartFiles
+    amending: Callable[[], AbstractContextManager[AgreementUnit]]
+    agreements: Callable[[], AbstractContextManager[AgreementUnit]]
+    """A unit nobody writes in."""
+    open_receipt: Callable[[SealedReceipt], str | Shredded]
+    """A stored receipt -> its compact JWS."""
