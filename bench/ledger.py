@@ -36,6 +36,7 @@ from app.store.engine import open_engine
 from app.store.leaves import LeafStore, SqlJournal, node_key
 from app.store.rows.base import RecordsBase
 from app.store.rows.leaves import LedgerCheckpointRow, LedgerNodeRow, LedgerTreeRow
+from bench.table import Row, reaching, within
 from consent.vocabulary import ControllerId, SubjectRef
 
 SIGNER = NoteSigner("regard.bench/ledger", b"\x07" * 32)
@@ -201,6 +202,29 @@ def verification(count: int, *, payloads: bool) -> dict[str, float]:
 def commit() -> str:
     ran = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return ran.stdout.strip() or "unknown"
+
+
+def rows(leaves: int = 100_000, append: int = 5_000, verify: int = 20_000, rounds: int = 300) -> list[Row]:
+    """The figures of this bench, at a size of seconds; the goals are those of the full size."""
+    with tempfile.TemporaryDirectory(prefix="regard-bench-") as folder:
+        first = open_engine(f"sqlite:///{Path(folder) / 'append.sqlite'}")
+        second = open_engine(f"sqlite:///{Path(folder) / 'tree.sqlite'}")
+        for engine in (first, second):
+            RecordsBase.metadata.create_all(engine)
+        written = append_and_integrate(first, append)
+        grow(second, leaves)
+        proved = proofs(second, leaves, rounds)
+        verified = verification(verify, payloads=False)
+        first.dispose()
+        second.dispose()
+    rate = verify / verified["verify_cpu_seconds"]
+    size = f"over {leaves:,} leaves"
+    return [
+        reaching("ledger, integrated", written["integrated_per_second"], "leaves / s", least=10_000),
+        within("ledger, inclusion proof", proved["inclusion_cpu_ms_with_database"], "ms CPU", most=1, note=size),
+        within("ledger, consistency proof", proved["consistency_cpu_ms_with_database"], "ms CPU", most=1, note=size),
+        reaching("ledger, verified offline", rate, "leaves / CPU s", least=50_000),
+    ]
 
 
 def main() -> None:
