@@ -17,7 +17,8 @@ import click
 from app.cli.opening import FAULTY, MISUSED, opened
 from app.exports.cells import Row
 from app.exports.errors import ExportError
-from app.wiring import House, plan_release, planned_releases, release
+from app.vault.errors import VaultError
+from app.wiring import Departed, House, plan_release, planned_releases, release, shred_pool_keys
 
 LIVE = click.option(
     "--live",
@@ -75,24 +76,53 @@ def let_go(candidate: str, live: Path, out: Path, as_json: bool) -> None:  # noq
             gone = release(house, candidate, list(rows(live)))
         except ExportError as refused:
             _refuse(refused)
+        files = _written(out, gone)
+        keys = _shredded(house, gone.cohort)
         leaf = _leaf(house, gone.entry)
-    out.mkdir(parents=True, exist_ok=True)
-    files = {"table.csv": gone.output.csv, "table.parquet": gone.output.parquet, "manifest.json": gone.output.manifest}
-    for name, content in files.items():
-        (out / name).write_bytes(content)
     told = {
         "cohort": gone.cohort,
         "subjects": gone.subjects,
         "approved_by": gone.approved_by,
         "entry": gone.entry,
         "leaf": leaf,
+        "pool_keys": keys,
         "files": [str(out / name) for name in files],
     }
     if as_json:
         click.echo(json.dumps(told))
         return
     click.echo(f"{gone.cohort}: {gone.subjects} subjects, approved by {gone.approved_by}")
-    click.echo(f"ledger entry {gone.entry}, leaf {leaf}\nwrote {', '.join(files)} to {out}")
+    click.echo(f"ledger entry {gone.entry}, leaf {leaf}\nwrote {', '.join(files)} to {out}\npool keys: {keys}")
+
+
+@exports.command("shred")
+@click.argument("cohort")
+def shred(cohort: str) -> None:
+    """Finish destroying the pool keys of a sealed COHORT, where the key provider was away at its release."""
+    with opened() as house:
+        try:
+            click.echo(f"pool keys: {shred_pool_keys(house, cohort).value}")
+        except ExportError as refused:
+            _refuse(refused)
+        except VaultError as waiting:
+            click.echo(f"{waiting.code}: {waiting}", err=True)
+            sys.exit(FAULTY)
+
+
+def _written(out: Path, gone: Departed) -> tuple[str, ...]:
+    out.mkdir(parents=True, exist_ok=True)
+    files = {"table.csv": gone.output.csv, "table.parquet": gone.output.parquet, "manifest.json": gone.output.manifest}
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    return tuple(files)
+
+
+def _shredded(house: House, cohort: str) -> str:
+    """The table has left already: what keeps its pool keys alive is told, and `exports shred` goes on."""
+    try:
+        return shred_pool_keys(house, cohort).value
+    except VaultError as waiting:
+        return f"still there ({waiting.code}); go on with: regard exports shred {cohort}"
 
 
 def rows(file: Path) -> Iterator[Row]:

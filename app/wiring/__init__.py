@@ -14,7 +14,15 @@ from app.wiring.operator import (
     restored_vault,
     sealed_cohort,
 )
-from app.wiring.releases import Departed, ReleaseRefused, plan_release, planned_releases, release, seal_for_pool
+from app.wiring.releases import (
+    Departed,
+    ReleaseRefused,
+    plan_release,
+    planned_releases,
+    release,
+    seal_for_pool,
+    shred_pool_keys,
+)
 
 __all__ = [
     "Departed",
@@ -39,4 +47,5 @@ __all__ = [
     "seal_for_pool",
     "sealed_cohort",
     "serving",
+    "shred_pool_keys",
 ]

@@ -4,7 +4,7 @@
 Planning and releasing each make the table anew from what waits in the pool; the approval names the digest of the files
 that were shown, so whatever changed in between (an erasure, a new arrival, another policy) closes the gate. Regard
 holds no analysable rows of the living: the live base is handed in by whoever has it, and without it nothing leaves.
-Leaves out destroying the pool keys of a sealed cohort.
+Once a cohort is sealed the pool keys of its members are destroyed: no backup gives their values back.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from app.exports.profile import Profile
 from app.exports.risk import report
 from app.profiles import HOUSE
 from app.store.exports import HeldBack, ReleaseCandidate, SealedCohort
-from app.vault.errors import Erased
-from app.vault.keys import KeyClass, Scope
+from app.vault.errors import Erased, ErasureUnknown
+from app.vault.keys import KeyClass, Scope, Target
+from app.vault.ports import ErasureState
 from app.wiring.house import House
 from app.wiring.operator import OPERATOR
 from consent.vocabulary import ControllerId, SubjectRef
@@ -55,6 +56,12 @@ class AlreadyReleased(ReleaseError):
     """The candidate has left before."""
 
     code = "release_done"
+
+
+class CohortUnknown(ReleaseError):
+    """No such cohort, or another controller's."""
+
+    code = "cohort_unknown"
 
 
 class ReleaseRefused(ReleaseError):
@@ -172,6 +179,41 @@ def _cohort(house: House, made: Candidate, verdict: Released) -> SealedCohort:
         approved_by=verdict.approved_by,
         released_at=house.units.clock.now(),
     )
+
+
+def shred_pool_keys(house: House, cohort: str) -> ErasureState:
+    """Destroy the pool keys of a sealed cohort's members and return where that stands; again resumes it.
+
+    Raises CohortUnknown, and what `Erasures.advance` raises: then it waits, and is asked for again.
+    """
+    erasure = f"era_{cohort}"
+    with house.units.reading() as unit:
+        if unit.exports.cohort(house.controller, cohort) is None:
+            raise CohortUnknown("no such cohort")
+        members = sorted(unit.exports.members(cohort))
+    try:
+        before = house.vault.erasures.state(erasure)
+    except ErasureUnknown:
+        targets = [Target(house.controller, member, classes=(KeyClass.POOL,)) for member in members]
+        before = house.vault.shred(erasure, targets)
+    if before is ErasureState.CERTIFIED:
+        return before
+    after = house.vault.erasures.drive(erasure)
+    if after is ErasureState.CERTIFIED:
+        _note_shredded(house, cohort, erasure)
+    return after
+
+
+def _note_shredded(house: House, cohort: str, erasure: str) -> None:
+    with house.units.writing() as unit:
+        unit.journal.record(
+            "pool.shredded",
+            actor=OPERATOR,
+            controller=house.controller,
+            subject=None,
+            payload={"cohort": cohort, "erasure": erasure},
+        )
+        unit.commit()
 
 
 def _sealed(house: House, planned: ReleaseCandidate, cohort: SealedCohort, members: Sequence[SubjectRef]) -> str:

@@ -135,7 +135,9 @@ def test_a_table_is_planned_waits_and_leaves_once_approved(settings: Settings, t
     gone = run("exports", "release", said["candidate"], "--live", live, "--out", str(out), "--json")
     assert gone.exit_code == 0, gone.output
     told = json.loads(gone.stdout)
-    assert (told["subjects"], told["approved_by"]) == (120, "stf_dpo")
+    assert (told["subjects"], told["approved_by"], told["pool_keys"]) == (120, "stf_dpo", "certified")
+    assert run("exports", "shred", told["cohort"]).stdout == "pool keys: certified\n"
+    assert run("exports", "shred", "coh_nobody").exit_code == 2
     assert house.ledger.position(told["entry"]) == told["leaf"]
     assert {file.name for file in out.iterdir()} == {"table.csv", "table.parquet", "manifest.json"}
     assert "released" not in run("exports", "release", said["candidate"], "--live", live, "--out", str(out)).stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,20 @@ from sqlalchemy import Engine
 
 from app.demo.generator import Standing, Subject, analysable, make_subjects
 from app.exports.errors import PoolChanged
+from app.ledger.bundle import About, Selection
 from app.settings import read_settings
-from app.vault.keys import Target
-from app.wiring import House, ReleaseRefused, build, hold_back, plan_release, release, seal_for_pool
-from app.wiring.releases import AlreadyReleased, CandidateUnknown, ProfileUnknown, release_profile
+from app.vault.errors import Erased
+from app.vault.keys import Scope, Target
+from app.vault.ports import ErasureState
+from app.wiring import House, ReleaseRefused, build, hold_back, plan_release, release, seal_for_pool, shred_pool_keys
+from app.wiring.releases import (
+    AlreadyReleased,
+    CandidateUnknown,
+    CohortUnknown,
+    ProfileUnknown,
+    pool_scope,
+    release_profile,
+)
 from consent.vocabulary import SubjectRef
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,15 +51,21 @@ PEOPLE = list(make_subjects(7, date(2026, 3, 1)))
 GONE = [each for each in PEOPLE if each.standing is not Standing.PRESENT]
 
 
+@cache
+def values(number: int) -> dict[str, Any]:
+    """A made-up person's values; adding up two years of transactions takes a while."""
+    return dict(analysable(next(each for each in PEOPLE if each.number == number)))
+
+
 def live() -> list[tuple[str, dict[str, Any]]]:
-    return [(f"sub_live_{each.number}", analysable(each)) for each in PEOPLE if each.standing is Standing.PRESENT]
+    return [(f"sub_live_{each.number}", values(each.number)) for each in PEOPLE if each.standing is Standing.PRESENT]
 
 
 def fill(house: House, people: list[Subject], prefix: str = "sub_gone") -> list[SubjectRef]:
     profile = release_profile(house, PROFILE)
     refs = [SubjectRef(f"{prefix}_{each.number}") for each in people]
     house.vault.create_subjects(house.controller, list(refs))
-    sealed = [seal_for_pool(house, ref, profile, analysable(each)) for ref, each in zip(refs, people, strict=True)]
+    sealed = [seal_for_pool(house, ref, profile, values(each.number)) for ref, each in zip(refs, people, strict=True)]
     hold_back(house, profile, list(zip(refs, sealed, strict=True)))
     return refs
 
@@ -84,6 +101,27 @@ def test_a_table_leaves_with_its_approval_once_and_empties_the_pool(house: House
     assert house.ledger.position(gone.entry) is not None
     with pytest.raises(AlreadyReleased):
         release(house, planned.id, live())
+
+
+def test_a_sealed_cohorts_pool_keys_are_destroyed_and_nothing_else_of_its_members(house: House) -> None:
+    """Vault.md section 2: still erasable until the cohort is sealed, and then no backup gives the values back."""
+    refs = fill(house, GONE)
+    profile = release_profile(house, PROFILE)
+    kept = seal_for_pool(house, refs[0], profile, {"age": 41})
+    planned = plan_release(house, PROFILE, live())
+    approve(house, planned.id, planned.digest)
+    gone = release(house, planned.id, live())
+    assert shred_pool_keys(house, gone.cohort) is ErasureState.CERTIFIED
+    assert shred_pool_keys(house, gone.cohort) is ErasureState.CERTIFIED, "again changes nothing"
+    with pytest.raises(Erased):
+        house.vault.open(pool_scope(house.controller, refs[0]), PROFILE, kept)
+    own = Scope(house.controller, refs[0], "regard", "identity")
+    assert house.vault.open(own, "r", house.vault.seal(own, "r", b"data")) == b"data"
+    house.ledger.integrate()
+    told = [each.kind for each in house.ledger.recorded(Selection(About.ALL))]
+    assert told.count("pool.shredded") == 1
+    with pytest.raises(CohortUnknown):
+        shred_pool_keys(house, "coh_nobody")
 
 
 def test_who_was_erased_meanwhile_closes_the_gate_for_the_old_approval(house: House) -> None:

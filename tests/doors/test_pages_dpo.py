@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from html import unescape
 from typing import Any
 
 import pytest
 
+from app.demo.generator import Standing, analysable, make_subjects
+from app.exports.cells import Row, read_cells
+from app.exports.gate import prepare
+from app.exports.risk import report
 from app.http import deskwords
 from app.store.exports import ReleaseCandidate
 from app.store.passkeys import StoredStaff
+from app.wiring.releases import release_profile
 from consent.vocabulary import CategoryId, ComponentId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
 from dsar import events as e
 from dsar import usecases
@@ -569,28 +576,20 @@ def test_a_settled_notice_stays_settled_and_nonsense_changes_nothing(town: Town)
 # Releases
 
 
+@cache
+def portfolio() -> tuple[list[Row], list[Row]]:
+    """Made-up people who are gone, and those who are not; adding up their transactions takes a while."""
+    people = [(each.standing, (str(each.number), analysable(each))) for each in make_subjects(7, date(2026, 3, 1))]
+    gone = [row for standing, row in people if standing is not Standing.PRESENT]
+    return gone, [row for standing, row in people if standing is Standing.PRESENT]
+
+
 def planned(town: Town, ident: str = "rel_one", controller: ControllerId = FIRM) -> ReleaseCandidate:
     """A candidate with the report of a real table of made-up people."""
-    import random
-
-    from app.demo.generator import Standing, analysable, make_subjects
-    from app.exports.cells import read_cells
-    from app.exports.gate import prepare
-    from app.exports.risk import report
-    from app.wiring.releases import release_profile
-
-    people = list(make_subjects(7, date(2026, 3, 1)))
     profile = release_profile(town.house, "portfolio_statistics")
-    split = [
-        read_cells(
-            profile,
-            [(str(p.number), analysable(p)) for p in people if (p.standing is present) == here],
-            random.Random(1),
-        )
-        for present, here in ((Standing.PRESENT, False), (Standing.PRESENT, True))
-    ]
-    candidate = prepare(profile, split[0], town.house.policy.digest)
-    told = report(candidate, live=split[1], earlier=())
+    gone, present = (read_cells(profile, rows, random.Random(1)) for rows in portfolio())
+    candidate = prepare(profile, gone, town.house.policy.digest)
+    told = report(candidate, live=present, earlier=())
     asked = ReleaseCandidate(ident, controller, profile.id, candidate.output.digest, told, town.clock.now())
     with town.unit() as unit:
         unit.release_candidates.add(asked)
@@ -667,11 +666,11 @@ def test_releases_are_for_dpo_and_auditor_of_their_controller_and_only_the_dpo_a
 
 def test_a_release_that_failed_an_attack_says_so(town: Town) -> None:
     asked = planned(town)
-    report = dict(asked.report) | {
+    told = dict(asked.report) | {
         "verdicts": {"singling_out": "failed", "linkability": "not_shown", "inference": "withstood"}
     }
     with town.unit() as unit:
-        unit.release_candidates.add(replace(asked, id="rel_bad", report=report))
+        unit.release_candidates.add(replace(asked, id="rel_bad", report=told))
         unit.commit()
     staff, _ = signed_in(town, "dpo")
     said = text_of(staff.get("/dpo/exports/rel_bad"))
