@@ -64,7 +64,13 @@ def state(value: State) -> tuple[str, str]:
 
 def waits_because(code: str) -> str:
     """Return why a case no longer goes by itself; an unknown code is shown as it is."""
-    words: Mapping[str, str] = {"returned": gettext("It was sent back by whoever had to approve it.")}
+    words: Mapping[str, str] = {
+        "returned": gettext("It was sent back by whoever had to approve it."),
+        "decision_needed": gettext("A colleague has to decide: the service may not."),
+        "deed_needed": gettext("A colleague has to do what was decided and note it."),
+        "reply_bounced": gettext("A reply came back: a colleague has to find another way."),
+        "package_incomplete": gettext("The copy is not whole: a colleague has to see what is missing."),
+    }
     return str(words.get(code) or gettext("Reason: %(code)s", code=code))
 
 
