@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from app.profiles import HOUSE
 from app.store.unit import RecordsUnit
 from app.tokens.records import Client
 from app.tokens.registration import Registration, RegistrationError, registered
@@ -64,6 +65,9 @@ def _outside(house: House, unit: RecordsUnit, asked: Registration) -> list[str]:
     faults = []
     if asked.party not in own:
         faults.append(f"{asked.party!r} is not on {house.controller}'s processor list; there are: {', '.join(own)}")
+    if asked.id == HOUSE:
+        # tasks and keys of the house stand under this name: a client that had it would be handed them
+        faults.append(f"{asked.id!r} is the house's own name")
     if unit.clients.find(asked.id) is not None:
         faults.append(f"there is a client {asked.id!r} already")
     if asked.resource is not None and unit.clients.of_resource(asked.resource) is not None:

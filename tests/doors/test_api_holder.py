@@ -17,19 +17,23 @@ import pytest
 from app.outbound.uploads import Document, UploadRefused, Whose, gather
 from app.sdk import parts
 from app.sdk.client import Authority
+from app.sdk.dpop import new_key, public_jwk
 from app.sdk.errors import Refused, Unreachable
-from app.sdk.holder import Change, Holder, Task
+from app.sdk.holder import Change, Holder, Kind, Task
 from app.sdk.parts import Found
 from app.sdk.scopes import Scope
 from app.sdk.sealer import Sealer
 from app.store.holders import SqlHolders
+from app.store.rows.cases import HolderTaskRow
+from app.tokens.registration import Registration, RegistrationRefused
 from app.vault.errors import Erased
 from app.vault.keys import Basis
 from app.vault.keys import Scope as KeyScope
+from app.wiring.registrations import register
 from consent.vocabulary import CategoryId, ComponentId, LegalBasis, Locale
 from dsar import usecases
 from dsar.case import State
-from dsar.package import HolderAnswer
+from dsar.package import CategoryResult, HolderAnswer
 from dsar.ports import Desk
 from dsar.proofs.shape import Proof
 from dsar.retention import Anonymise, Cell, Erase, Fate, Holding, Retain
@@ -56,6 +60,10 @@ TASKS = "/api/v1/holder/tasks"
 PDF = b"%PDF-1.7\n a contract, as it was signed"
 LEGAL = "Code X art. 1"
 DPO = Actor("staff_dpo", human=True, dpo=True)
+
+
+shape = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+"""For what never reaches a database: one of them is enough."""
 
 
 class Straight:
@@ -316,7 +324,7 @@ def test_a_holder_killed_after_any_call_ends_in_the_same_state(
     scene.holder(scene.at.holder, scene.database).work()  # another process
     task = scene.task(case)
     again = scene.holder(scene.at.holder, scene.database)
-    again.answer(Task(id=task.id, kind=again_kind(), subject=scene.handle))
+    again.answer(Task(id=task.id, kind=Kind.SEARCH, subject=scene.handle))
     assert scene.task(case) == task
     answered = [row for row in scene.at.rows("case_events") if row["kind"].endswith("holder_answered")]
     assert len(answered) == 2, "one for each holder"
@@ -325,12 +333,7 @@ def test_a_holder_killed_after_any_call_ends_in_the_same_state(
     assert {name: len(records) for name, records in scene.gathered(case)["store"].items()} == {BALANCES: 2, DETAILS: 1}
 
 
-def again_kind() -> Any:
-    from app.sdk.holder import Kind
-
-    return Kind.SEARCH
-
-
+@shape
 def test_a_second_attempt_that_finds_less_leaves_nothing_of_the_first(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +350,7 @@ def test_a_second_attempt_that_finds_less_leaves_nothing_of_the_first(
     assert list(scene.gathered(case)["store"]) == [BALANCES]
 
 
+@shape
 def test_records_that_were_lost_are_sent_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     case = scene.begin()
     send = Holder._send
@@ -517,13 +521,12 @@ def test_nobody_else_s_task_and_no_task_look_alike(scene: Scene) -> None:
 def test_a_task_of_another_controller_is_nobody_s(scene: Scene) -> None:
     task = scene.task(scene.begin()).id
     with scene.at.house.records.begin() as connection:
-        from app.store.rows.cases import HolderTaskRow
-
         connection.execute(HolderTaskRow.__table__.update().values(controller="another"))  # type: ignore[attr-defined]
     assert scene.call("GET", TASKS).json == {"tasks": []}
     problem(scene.post(task, answer(status="none")), 404, "not_found")
 
 
+@shape
 def test_without_a_token_with_a_stale_one_and_with_another_scope(scene: Scene) -> None:
     task = scene.task(scene.begin()).id
     raw = lines(*found_of(scene, BALANCES))
@@ -542,6 +545,7 @@ def test_without_a_token_with_a_stale_one_and_with_another_scope(scene: Scene) -
     assert scene.world() == before
 
 
+@shape
 def test_parts_are_sealed_records_one_a_line_and_nothing_else(scene: Scene) -> None:
     task = scene.task(scene.begin()).id
     (one, *_) = found_of(scene, BALANCES)
@@ -582,6 +586,7 @@ def test_parts_are_sealed_records_one_a_line_and_nothing_else(scene: Scene) -> N
     assert scene.put(task, 2, lines(one) * 9000).status_code == 204, "larger than other bodies may be"
 
 
+@shape
 def test_answers_are_read_strictly(scene: Scene) -> None:
     """What does not fit is named by its place, never by its value; nothing is changed."""
     task = scene.task(scene.begin()).id
@@ -628,6 +633,7 @@ def test_answers_are_read_strictly(scene: Scene) -> None:
     assert scene.world() == before
 
 
+@shape
 def test_an_answer_that_is_not_the_upload_is_refused(scene: Scene) -> None:
     task = scene.task(scene.begin()).id
     raw = lines(*found_of(scene, BALANCES))
@@ -646,6 +652,7 @@ def test_an_answer_that_is_not_the_upload_is_refused(scene: Scene) -> None:
     assert scene.post(task, answer(result(BALANCES, "found", 2), digest=digest)).status_code == 204
 
 
+@shape
 def test_a_verification_takes_no_records(scene: Scene) -> None:
     case = scene.begin(scene.ana, Right.ERASURE)
     scene.store.work()
@@ -655,6 +662,23 @@ def test_a_verification_takes_no_records(scene: Scene) -> None:
     problem(scene.put(task, 1, lines(*found_of(scene, BALANCES))), 409, "upload_not_expected")
     said = answer(result(BALANCES, "erased", 2), status="erased", digest="0" * 64)
     assert problem(scene.post(task, said), 422, "body_invalid")["fields"] == ["digest"]
+
+
+@shape
+def test_no_client_can_be_registered_under_the_house_s_own_name(scene: Scene) -> None:
+    """The house answers its own tasks, and keys of its own records stand under its name."""
+    asked = Registration(
+        id="regard",
+        party=HOLDER,
+        name="Regard",
+        jwk=public_jwk(new_key()),
+        scopes=("cases.fulfil",),
+        grants=("client_credentials",),
+        resource="https://regard-holder.example",
+    )
+    with pytest.raises(RegistrationRefused, match="the house's own name"):
+        register(scene.at.house, asked, by="operator")
+    assert register(scene.at.house, replace(asked, id="regard2"), by="operator").id == "regard2"
 
 
 # --- the copy trusts nobody
@@ -694,6 +718,7 @@ def read_back(scene: Scene, case: CaseId, whose: Whose, records: list[Found]) ->
     return house.casework.uploads.read(whose, TaskId(task.id), told)
 
 
+@shape
 def test_what_the_house_has_is_kept_and_read_like_a_holder_s(scene: Scene) -> None:
     uploads = scene.at.house.casework.uploads
     whose, task, house = Whose(scene.at.house.controller, scene.ana.subject), TaskId("task_h1"), ComponentId("regard")
@@ -710,6 +735,4 @@ def test_what_the_house_has_is_kept_and_read_like_a_holder_s(scene: Scene) -> No
 
 
 def category_result(name: CategoryId, count: int) -> Any:
-    from dsar.package import CategoryResult
-
     return CategoryResult(name, HolderStatus.FOUND, count)
