@@ -150,5 +150,6 @@ def day(value: date | datetime, locale: Locale, zone: tzinfo) -> str:
 
 
 def moment(value: datetime, locale: Locale, zone: tzinfo) -> str:
-    """Return a date and time of day in words."""
-    return f"{day(value, locale, zone)}, {format_time(value, 'HH:mm', tzinfo=zone, locale=locale.value)}"
+    """Return a date and time of day in words, joined as the language joins them."""
+    time = format_time(value, "short", tzinfo=zone, locale=locale.value)
+    return _filled(_words(locale))("%(date)s at %(time)s", date=day(value, locale, zone), time=time)

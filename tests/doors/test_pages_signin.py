@@ -71,7 +71,7 @@ def test_the_mail_names_nobody_and_says_until_when(town: Town, visitor: Visitor)
     assert letter.to == MAILBOX, "to the address on file, not the one typed (dsar rule 27)"
     assert "Ana" not in letter.text + letter.html + letter.subject
     assert MAILBOX not in letter.text + letter.html
-    assert re.search(r"until \w+ \d+, \d{4}, \d\d:\d\d", letter.text)
+    assert re.search(r"until \w+ \d+, \d{4} at \d+:\d\d\s[AP]M", letter.text)
     assert "<img" not in letter.html
     assert "http-equiv" not in letter.html
     assert link_in(letter) in letter.html
