@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from app.outbound.package import STYLE
 from app.outbound.pdf import render_pdf
-from app.outbound.typography import labelled, typeset
+from app.outbound.typography import cited, labelled, typeset
 from app.outbound.wording import CertificateWords, Kept
 from app.vault.certificate import canonical
 from app.vault.ports import Json
@@ -125,7 +125,7 @@ class _Page:
                     name=self._words.categories.get(one.category, one.category),
                     until=self._speech.day(date.fromisoformat(one.until)),
                     reason=one.reason,
-                    source=one.legal_ref,
+                    source=cited(one.legal_ref, self._speech.locale),
                 )
             )
 

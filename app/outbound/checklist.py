@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.letters import Speech
-from app.outbound.typography import labelled
+from app.outbound.typography import cited, labelled, listed
 from consent.parties import EEA, Party, PartyRole, uncovered_transfer
-from consent.policy import Controller, Policy, Purpose, Retention
+from consent.policy import Controller, Policy, Purpose, Retention, RightRule
 from consent.vocabulary import CategoryId, ControllerId, LegalBasis, PartyId, PurposeId
 from dsar.package import Checklist, Filled, NoneToReport, Section
 from dsar.retention import Holding
@@ -48,7 +48,7 @@ def checklist(policy: Policy, about: Tailored, speech: Speech) -> Checklist:
         Section.CATEGORIES: _filled(_clustered(policy, held, speech)),
         Section.RECIPIENTS: _filled(_recipient(one, speech) for one in parties),
         Section.PERIOD: _filled(_periods(policy, open_holdings, speech)),
-        Section.RIGHTS: _filled(f"{rule.names[speech.locale]} ({rule.article})" for rule in policy.rights.values()),
+        Section.RIGHTS: _filled(_right(rule, speech) for rule in policy.rights.values()),
         Section.COMPLAINT: _filled(_complaint(controller, speech)),
         Section.SOURCE: _filled(_sources(policy, held, about.institutions, speech)),
         Section.AUTOMATED_DECISIONS: NoneToReport(),
@@ -90,13 +90,17 @@ def _bases(speech: Speech) -> Mapping[LegalBasis, str]:
     }
 
 
+def _right(rule: RightRule, speech: Speech) -> str:
+    return f"{rule.names[speech.locale]} ({cited(rule.article, speech.locale)})"
+
+
 def _clustered(policy: Policy, held: Sequence[CategoryId], speech: Speech) -> Iterable[str]:
     """Under the headings people know (consent rule 10)."""
     for cluster in policy.clusters.values():
         names = [policy.categories[one].names[speech.locale] for one in held if _in(policy, one, cluster.id)]
         if names:
             heading = cluster.names[speech.locale]
-            yield labelled(heading, "; ".join(names), speech.locale)
+            yield labelled(heading, listed(names, speech.locale), speech.locale)
 
 
 def _in(policy: Policy, category: CategoryId, cluster: str) -> bool:
@@ -124,11 +128,11 @@ def _periods(policy: Policy, holdings: Iterable[Holding], speech: Speech) -> Ite
         yield speech.gettext(
             "%(purpose)s (%(names)s): %(period)s %(trigger)s. %(reason)s Source: %(source)s.",
             purpose=policy.purposes[first.purpose].names[speech.locale],
-            names="; ".join(names),
+            names=listed(names, speech.locale),
             period=period(first.days, speech),
             trigger=_trigger(first.trigger, speech),
             reason=first.reason[speech.locale],
-            source=first.legal_ref,
+            source=cited(first.legal_ref, speech.locale),
         )
 
 
@@ -193,8 +197,9 @@ def _sources(
     policy: Policy, held: Sequence[CategoryId], institutions: Collection[str], speech: Speech
 ) -> Iterable[str]:
     names = {
-        origin: "; ".join(
-            policy.categories[one].names[speech.locale] for one in held if policy.categories[one].origin == origin
+        origin: listed(
+            [policy.categories[one].names[speech.locale] for one in held if policy.categories[one].origin == origin],
+            speech.locale,
         )
         for origin in ("provided", "observed", "inferred")
     }

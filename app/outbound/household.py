@@ -62,9 +62,13 @@ class Own:
         return "Own(hidden)"
 
 
-def own_records(own: Own, policy: Policy, at: datetime) -> Upload:
+Codes = Mapping[tuple[str, str], str]
+"""(kind of record, code) -> the code in words."""
+
+
+def own_records(own: Own, policy: Policy, codes: Codes, at: datetime) -> Upload:
     """Return the records by category, as they stand at `at`; none of a category means it is left out."""
-    say = _Names(policy, own.locale)
+    say = _Names(policy, own.locale, codes)
     trail = [_agreement(one, say, at) for one in own.consents]
     trail += [_reading(one, say) for one in own.looked]
     trail += [_request(one, say) for one in own.cases]
@@ -82,6 +86,10 @@ class _Names:
 
     policy: Policy
     locale: Locale
+    codes: Codes
+
+    def code(self, kind: str, code: str) -> str:
+        return self.codes.get((kind, code), code)
 
     def purpose(self, purpose: PurposeId) -> str:
         known = self.policy.purposes.get(purpose)
@@ -109,6 +117,7 @@ def _agreement(record: Consent, say: _Names, at: datetime) -> Record:
         "purpose_in_words": say.purpose(record.terms.purpose),
         "asked_by": say.party(record.terms.party),
         "state": record.state_at(at).value,
+        "state_in_words": say.code(AGREEMENT, record.state_at(at).value),
         "asked_at": record.requested_at.isoformat(),
         "given_at": record.given_at.isoformat() if record.given_at else None,
         "valid_until": record.valid_until.isoformat() if record.valid_until else None,
@@ -130,7 +139,9 @@ def _reading(one: Looked, say: _Names) -> Record:
         "categories_in_words": say.categories(one.categories),
         "records": one.records,
         "action": one.action,
-        "you_were_there": one.attended,
+        "action_in_words": say.code(READING, one.action),
+        "attended": one.attended,
+        "attended_in_words": say.code(READING, "attended" if one.attended else "unattended"),
     }
 
 
@@ -141,6 +152,7 @@ def _request(one: CaseSummary, say: _Names) -> Record:
         "rights": [right.value for right in one.rights],
         "rights_in_words": ", ".join(say.right(right.value) for right in one.rights),
         "state": one.state.value,
+        "state_in_words": say.code(REQUEST, one.state.value),
         "received_at": one.received_at.isoformat(),
         "due": one.due_strict.isoformat(),
     }

@@ -11,12 +11,15 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from app.outbound.errors import MailUnavailable
 from app.outbound.mail import Message, Receipt
+
+FORGOTTEN = "erased@regard.invalid"
+"""Stands where the address of an erased person stood (RFC 2606)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,18 @@ class LocalOutbox:
         known = {file.stem: file for file in self._folder.glob("*.json")}
         return _read(known[mail_id]) if mail_id in known else None
 
-    def forget(self, address: str) -> int:
-        """Remove every mail to an address and return how many: an erasure reaches the demo's outbox too."""
+    def forget(self, address: str, *, last: str | None = None) -> int:
+        """Remove every mail to an address and return how many: an erasure reaches this machine's outbox too.
+
+        `last`: the key of the mail that tells them so; it stays, without the address.
+        """
         gone = [mail for mail in self.delivered() if mail.message.to.lower() == address.lower()]
         for mail in gone:
-            self._file(mail.id).unlink()
+            if mail.message.key == last:
+                data = {"at": mail.at.isoformat(), "message": asdict(replace(mail.message, to=FORGOTTEN))}
+                self._write(self._file(mail.id), json.dumps(data, ensure_ascii=False).encode())
+            else:
+                self._file(mail.id).unlink()
         return len(gone)
 
 

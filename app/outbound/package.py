@@ -76,7 +76,12 @@ class Words:
     """Heading of the answers of art. 15(1)."""
     data: str = ""
     """Heading of the rows."""
+    none: Mapping[Section, str] = field(default_factory=dict)
+    """Said of this section when there is nothing to report; `nothing` of the others."""
+    kept_by: Callable[[str], str] = str
+    """Under the heading of records that one holder has."""
     day: Callable[[date], str] = date.isoformat
+    moment: Callable[[datetime], str] = datetime.isoformat
 
     def __repr__(self) -> str:
         return "Words(hidden)"
@@ -89,6 +94,8 @@ class Table:
     title: str
     file: str
     records: Sequence[Record]
+    ours: bool = False
+    """Written by this service: codes have their words beside them."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -145,7 +152,7 @@ def tabled(data: Mapping[ComponentId, Upload], words: Words) -> Sequence[Table]:
                 kind = str(one.get(KIND, "")) if one.get(KIND) in words.kinds else ""
                 found.setdefault((category, kind), []).append({"holder": holder, **one})
     return [
-        Table(_title(category, kind, words), _csv_name(number, category, kind), records)
+        Table(_title(category, kind, words), _csv_name(number, category, kind), records, ours=bool(kind))
         for number, ((category, kind), records) in enumerate(sorted(found.items(), key=lambda one: one[0]), start=1)
     ]
 
@@ -212,7 +219,7 @@ def _page(tables: Sequence[Table], checklist: Checklist, words: Words) -> str:
         f"<h2>{say(words.found)}</h2>{_summary(tables, say)}",
         f"<h2>{say(words.rights)}</h2>" if words.rights else "",
         *(_section(section, checklist, say) for section in Section),
-        f'<h2 class="data">{say(words.data)}</h2>' if words.data and tables else "",
+        f"<h2>{say(words.data)}</h2>" if words.data and tables else "",
         *(_rows(table, say) for table in tables),
     )
     return (
@@ -228,10 +235,12 @@ STYLE: Final = (
     "h1{font-size:20pt;line-height:1.2;margin:0 0 4mm}"
     "h2{font-size:14pt;line-height:1.25;margin:9mm 0 2mm;border-bottom:.6pt solid #1f5e5b;padding-bottom:1mm}"
     "h3{font-size:11pt;margin:6mm 0 1.5mm}"
-    "h2,h3{break-after:avoid}h2.data{break-before:page}"
+    "h2,h3{break-after:avoid}"
     "p,ul{margin:0 0 2mm}ul{padding-left:5mm}li{margin:0 0 1mm}"
     "table{border-collapse:collapse;width:100%;margin:0 0 2mm}"
-    "th,td{text-align:left;vertical-align:top;padding:1mm 1.5mm;overflow-wrap:anywhere}"
+    "th,td{text-align:left;vertical-align:top;padding:1mm 1.5mm;overflow-wrap:break-word}"
+    "table.wide th,table.wide td,table.card td{overflow-wrap:anywhere}"
+    ".soft{color:#545e6b}"
     "table.about{width:auto}table.about th{color:#545e6b;font-weight:400;padding-left:0;white-space:nowrap}"
     "table.rows{font-size:8pt}table.rows th{background:#eef3f2;border-bottom:.6pt solid #1f5e5b}"
     "table.rows td{border-bottom:.3pt solid #c9cfd6}"
@@ -242,6 +251,10 @@ STYLE: Final = (
 )
 _CARD_COLUMNS: Final = 8
 """From more columns than this on, a record is a card of its own: a table would be unreadable on paper."""
+_LINE: Final = 88
+"""Letters on a line of a table: when its longest words need more, it is laid out as cards too."""
+_CARDS: Final = 40
+"""More records than this are a table all the same, with its words broken where they have to be."""
 _MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}.*)?")
 
 
@@ -267,12 +280,14 @@ class _Say:
 
 
 def _dated(value: str, words: Words) -> str:
-    """Return an ISO date in words; with its time of day, in UTC, where it has one."""
+    """Return an ISO date in words, where it has a time of day and a zone with it."""
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
         return value
-    return words.day(at.date()) + (f", {at:%H:%M} {at.tzname() or ''}".rstrip() if "T" in value else "")
+    if "T" not in value:
+        return words.day(at.date())
+    return words.moment(at) if at.tzinfo is not None else value
 
 
 def _summary(tables: Sequence[Table], say: _Say) -> str:
@@ -295,32 +310,54 @@ def _section(section: Section, checklist: Checklist, say: _Say) -> str:
     content = checklist.get(section)
     heading = f"<h3>{say(say.words.sections[section])}</h3>"
     if not isinstance(content, Filled):
-        return f"{heading}<p>{say(say.words.nothing)}</p>"
+        return f"{heading}<p>{say(say.words.none.get(section, say.words.nothing))}</p>"
     return f"{heading}<ul>{''.join(f'<li>{say(entry)}</li>' for entry in content.entries)}</ul>"
 
 
 def _rows(table: Table, say: _Say) -> str:
     shown = table.records[:SHOWN_ROWS]
-    columns = _columns(shown)
-    laid = _cards(shown, columns, say) if len(columns) > _CARD_COLUMNS else _table(shown, columns, say)
+    columns = _columns(table, shown)
+    wide = len(columns) > _CARD_COLUMNS or _letters(shown, columns, say) > _LINE
+    laid = _cards(shown, columns, say) if wide and len(shown) <= _CARDS else _table(shown, columns, say, wide=wide)
     cut = len(table.records) > len(shown)
     rest = say.words.rest(len(shown), len(table.records), table.file) if cut else ""
     note = f"<p>{say(rest)}</p>" if rest else ""
-    return f"<h3>{say(table.title)}</h3>{laid}{note}"
+    by = f'<p class="soft">{say(say.words.kept_by(_had_by(table, say.words)))}</p>'
+    return f"<h3>{say(table.title)}</h3>{by}{laid}{note}"
 
 
-def _columns(records: Sequence[Record]) -> list[str]:
-    """Every field of any record; a code stays in the CSV where its words stand beside it (dsar rule 39)."""
+def _columns(table: Table, records: Sequence[Record]) -> list[str]:
+    """Every field of any record; of ours, a code stays in the CSV where its words stand beside it (dsar rule 39).
+
+    Which holder has a record stands above the table unless there are several.
+    """
     names = dict.fromkeys(name for record in records for name in record)
+    if len({record["holder"] for record in records}) == 1:
+        names.pop("holder")
+    if not table.ours:
+        return list(names)
     return [name for name in names if f"{name}_in_words" not in names and name != KIND]
 
 
-def _table(records: Sequence[Record], columns: Sequence[str], say: _Say) -> str:
+def _letters(records: Sequence[Record], columns: Sequence[str], say: _Say) -> int:
+    """Return how many letters the longest words of all columns have together."""
+
+    def longest(texts: Sequence[str]) -> int:
+        return max((len(word) for text in texts for word in text.split()), default=0)
+
+    return sum(
+        longest([html.unescape(say.heading(name)), *(html.unescape(say.value(name, one.get(name))) for one in records)])
+        for name in columns
+    )
+
+
+def _table(records: Sequence[Record], columns: Sequence[str], say: _Say, *, wide: bool) -> str:
     head = "".join(f'<th scope="col">{say.heading(name)}</th>' for name in columns)
     body = "".join(
         "<tr>" + "".join(_table_cell(name, record.get(name), say) for name in columns) + "</tr>" for record in records
     )
-    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    kind = "rows wide" if wide else "rows"
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _table_cell(name: str, value: Value, say: _Say) -> str:

@@ -14,7 +14,9 @@ from app.letters import Speech
 from app.outbound import household
 from app.outbound.package import Words
 from consent.policy import Controller, Policy
-from consent.vocabulary import ControllerId, Locale
+from consent.record import State as Agreed
+from consent.vocabulary import Action, ControllerId, Locale
+from dsar.case import FINAL, State
 from dsar.package import Section
 from dsar.vocabulary import CaseId
 
@@ -64,8 +66,45 @@ def package_words(
         ),
         rights=speech.gettext("What you should know about it"),
         data=speech.gettext("Your data"),
+        none={
+            Section.AUTOMATED_DECISIONS: speech.gettext("We take no decision about you by machine alone."),
+            Section.TRANSFERS: speech.gettext("Your data does not leave the European Economic Area."),
+            Section.RECIPIENTS: speech.gettext("Nobody outside has received it."),
+        },
+        kept_by=lambda holder: speech.gettext("Kept by %(holder)s", holder=holder),
         day=speech.day,
+        moment=speech.moment,
     )
+
+
+def code_words(speech: Speech) -> household.Codes:
+    """Return what the codes of this service's own records mean (dsar rule 39)."""
+    agreement = {
+        Agreed.REQUESTED: speech.gettext("waiting for you"),
+        Agreed.ACTIVE: speech.gettext("active"),
+        Agreed.SUSPENDED: speech.gettext("paused"),
+        Agreed.REFUSED: speech.gettext("refused"),
+        Agreed.WITHDRAWN: speech.gettext("withdrawn"),
+        Agreed.EXPIRED: speech.gettext("ended"),
+        Agreed.REPLACED: speech.gettext("replaced"),
+        Agreed.ENDED_BY_CONTROLLER: speech.gettext("ended by us"),
+        Agreed.ENDED_AT_HOLDER: speech.gettext("ended at your bank"),
+        Agreed.INVALIDATED: speech.gettext("void"),
+    }
+    open_case, shut = speech.gettext("being handled"), speech.gettext("closed")
+    reading = {
+        Action.READ.value: speech.gettext("read"),
+        Action.HOLD.value: speech.gettext("kept"),
+        Action.TRANSMIT.value: speech.gettext("passed on"),
+        Action.USE_CREDENTIAL.value: speech.gettext("bank login used"),
+        "attended": speech.gettext("yes"),
+        "unattended": speech.gettext("no"),
+    }
+    return {
+        **{(household.AGREEMENT, state.value): words for state, words in agreement.items()},
+        **{(household.REQUEST, state.value): shut if state in FINAL else open_case for state in State},
+        **{(household.READING, code): words for code, words in reading.items()},
+    }
 
 
 def _about(controller: Controller, speech: Speech, heading: Heading) -> Sequence[tuple[str, str]]:
@@ -111,7 +150,7 @@ def _fields(speech: Speech) -> Mapping[str, str]:
         "reference": speech.gettext("Reference"),
         "purpose_in_words": speech.gettext("Purpose"),
         "asked_by": speech.gettext("Asked by"),
-        "state": speech.gettext("State"),
+        "state_in_words": speech.gettext("State"),
         "asked_at": speech.gettext("Asked on"),
         "given_at": speech.gettext("Agreed on"),
         "valid_until": speech.gettext("Valid until"),
@@ -121,8 +160,8 @@ def _fields(speech: Speech) -> Mapping[str, str]:
         "at": speech.gettext("When"),
         "reader": speech.gettext("Who"),
         "records": speech.gettext("Records"),
-        "action": speech.gettext("What was done"),
-        "you_were_there": speech.gettext("You were there"),
+        "action_in_words": speech.gettext("What was done"),
+        "attended_in_words": speech.gettext("With you there"),
         "rights_in_words": speech.gettext("Asked for"),
         "received_at": speech.gettext("Received on"),
         "due": speech.gettext("Answer due by"),

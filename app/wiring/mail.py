@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from app.outbound.errors import MailRefused, MailUnavailable
 from app.outbound.mail import Mailer, Message, Sender
@@ -12,6 +13,9 @@ from app.settings import Settings
 from app.store.mailqueue import UNDETERMINED
 from app.workflows.mail import HandedOver, HandOver
 from consent.ports import Clock
+
+FAREWELL: Final = "certificate"
+"""The kind of mail that is the last an erased person gets."""
 
 
 def mailer(settings: Settings, clock: Clock) -> Mailer:
@@ -46,6 +50,9 @@ def hand_over_to(chosen: Mailer) -> HandOver:
             return HandedOver.REFUSED
         except MailUnavailable:
             return HandedOver.LATER
+        if kind == FAREWELL and isinstance(chosen, LocalOutbox):
+            # the one mailer that keeps what it was handed: with the last mail, the address goes from it (dsar rule 53)
+            chosen.forget(said["to"], last=mail)
         return HandedOver.SENT
 
     return hand_over

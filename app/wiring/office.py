@@ -19,7 +19,7 @@ from app.outbound.checklist import Tailored, checklist
 from app.outbound.errors import PdfRefused
 from app.outbound.package import Copies, Copy, assemble
 from app.outbound.uploads import Upload, UploadRefused, Uploads, Whose, gather
-from app.outbound.wording import Heading, package_words, speech_of
+from app.outbound.wording import Heading, code_words, package_words, speech_of
 from app.profiles import Profile, opened
 from app.store.certificates import CertificateLink
 from app.store.unit import RecordsUnit
@@ -105,7 +105,8 @@ class CaseOffice:
             looked=records.disclosures.of_subject(subject, limit=_ALL),
             cases=unit.desk.cases.of_subject(case.controller, subject),
         )
-        return household.own_records(own, self.policy, unit.desk.clock.now())
+        speech = speech_of(self.policy, case.controller, case.locale)
+        return household.own_records(own, self.policy, code_words(speech), unit.desk.clock.now())
 
     def erased(self, unit: CaseUnitFace, task: HolderTask) -> HolderAnswer:
         """Say what went with the keys and what stays (dsar rules 49, 53)."""

@@ -1,16 +1,17 @@
 """A case goes by itself: with each of its versions somebody looks at what comes next and takes that one step.
 
 `dsar.course` decides, this room acts, one unit of work a step (dsar rules 3-5, 37, 40, 48, 53, 56, 60; operations.md
-section 3). Everything is read from the case, so a step that was killed is looked for again, and of two workers at one
-case one loses (`CaseChanged`) and leaves it to the look that the winner's writing asked for. What cannot go on by
-itself is left to staff with a code, once. Leaves out what copies and letters say (`Office`).
+section 3). Everything is read from the case, so a step that was killed is looked for again. A look at a version that
+somebody has overtaken does nothing: their writing asked for its own. What cannot go on by itself is left to staff with
+a code, once. Leaves out what copies and letters say (`Office`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Final, Generic, Protocol, TypeVar
 
 from app.profiles import HOUSE
@@ -42,6 +43,28 @@ from dsar.vocabulary import (
 
 HOUSE_HOLDER: Final = ComponentId(HOUSE)
 _WAITING: Final = "waiting"
+_OVERTAKEN: Final = "overtaken"
+"""Somebody wrote to the case since: with that version a look of its own was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at one version of a case: what that version asks for is done once."""
+
+    case: CaseId
+    version: int
+    attempt: int = 1
+
+    @classmethod
+    def read(cls, ref: str) -> Look:
+        """Read `case/version`, from the second attempt on `/attempt` behind it."""
+        case, version, *attempt = ref.split("/")
+        return cls(CaseId(case), int(version), int(attempt[0]) if attempt else 1)
+
+    @property
+    def next(self) -> str:
+        """Return the reference of the next attempt."""
+        return f"{self.case}/{self.version}/{self.attempt + 1}"
 
 
 class NotMakeableError(Exception):
@@ -147,32 +170,33 @@ class CaseCourse(Generic[Unit, Copy]):
 
     def proceed(self, ref: str, steps: Steps) -> None:
         """Take the next step of a case. `ref`: `case/version`, from the second look on `/attempt` behind it."""
-        case, version, *number = ref.split("/")
-        attempt = int(number[0]) if number else 1
-        steps.run("turn", lambda: self._turn(CaseId(case), f"{case}/{version}", attempt))
+        look = Look.read(ref)
+        steps.run("turn", lambda: self._turn(look))
 
-    def _turn(self, case: CaseId, look: str, attempt: int) -> str:
+    def _turn(self, look: Look) -> str:
         try:
-            return self._take(case, look, attempt)
+            return self._take(look)
         except CaseChanged:
-            return "changed"  # whoever changed it has asked for a look at what there is now
+            return _OVERTAKEN
         except (ProviderUnavailable, PartitionBusy):
-            return self._again(look, attempt)
+            return self._again(look)
         except (DsarError, NotMakeableError) as fault:
-            return self._leave(case, fault.code)
+            return self._leave(look.case, fault.code)
 
-    def _take(self, case: CaseId, look: str, attempt: int) -> str:
+    def _take(self, look: Look) -> str:
         with self._reading() as unit:
-            seen = unit.desk.cases.get(case)
+            seen = unit.desk.cases.get(look.case)
+            if seen.version != look.version:
+                return _OVERTAKEN
             step = self._next(unit, seen)
             copy = self._office.make(unit, seen, step.lines[0]) if step.turn is Turn.SEAL else None
             now = unit.desk.clock.now()
         if step.turn is Turn.WAIT:
-            return self._later(look, attempt, step) if step.until is not None and step.until > now else _WAITING
+            return self._later(look, step.until) if step.until is not None and step.until > now else _WAITING
         with self._unit() as unit:
-            found = unit.desk.cases.get(case)
-            if found.version != seen.version:
-                raise CaseChanged("somebody wrote meanwhile")
+            found = unit.desk.cases.get(look.case)
+            if found.version != look.version:
+                return _OVERTAKEN
             self._act(unit, found, step, copy)
             unit.commit()
         return step.turn.value
@@ -198,16 +222,16 @@ class CaseCourse(Generic[Unit, Copy]):
             return
         self._acts[step.turn](unit, case, step)
 
-    def _again(self, look: str, attempt: int) -> str:
+    def _again(self, look: Look) -> str:
         with self._unit() as unit:
-            due = unit.desk.clock.now() + self._waits.before(attempt + 1)
-            unit.desk.work.enqueue(usecases.PROCEED, f"{look}/{attempt + 1}", due=due)
+            due = unit.desk.clock.now() + self._waits.before(look.attempt + 1)
+            unit.desk.work.enqueue(usecases.PROCEED, look.next, due=due)
             unit.commit()
         return "again"
 
-    def _later(self, look: str, attempt: int, step: Next) -> str:
+    def _later(self, look: Look, due: datetime) -> str:
         with self._unit() as unit:
-            unit.desk.work.enqueue(usecases.PROCEED, f"{look}/{attempt + 1}", due=step.until)
+            unit.desk.work.enqueue(usecases.PROCEED, look.next, due=due)
             unit.commit()
         return _WAITING
 
@@ -216,7 +240,7 @@ class CaseCourse(Generic[Unit, Copy]):
             try:
                 usecases.leave_to_staff(unit.desk, case, code)
             except CaseChanged:
-                return "changed"
+                return _OVERTAKEN
             unit.commit()
         return f"left: {code}"
 

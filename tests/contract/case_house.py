@@ -187,7 +187,15 @@ def register(house: House) -> None:
 
 
 def begin(house: House, rows: int = 310) -> Story:
-    """Open access and erasure for one person whose data two holders keep."""
+    """Open access and erasure for one person whose data two holders keep, and have both asked."""
+    story = ask(house, rows)
+    with story.desk() as desk:
+        usecases.start_search(desk, story.case, (ACCOUNTS, FILES))
+    return story
+
+
+def ask(house: House, rows: int = 310, rights: tuple[Right, ...] = (Right.ACCESS, Right.ERASURE)) -> Story:
+    """Open a case of one person whose data two holders keep; nothing has been done about it."""
     register(house)
     subject = house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.FR)
     accounts, files = Holder(house, ACCOUNTS, BALANCES, Basis.CONSENT), Holder(house, FILES, PAPERS, Basis.OTHER)
@@ -197,7 +205,7 @@ def begin(house: House, rows: int = 310) -> Story:
     intake = Intake(
         controller=house.controller,
         subject=subject,
-        rights=(Right.ACCESS, Right.ERASURE),
+        rights=rights,
         channel=Channel.SPACE,
         received_at=now(),
         locale=Locale.FR,
@@ -208,11 +216,9 @@ def begin(house: House, rows: int = 310) -> Story:
     with house.casework.unit() as unit:
         opened = usecases.open_case(unit.desk, intake)
         assert opened.case is not None
-        usecases.start_search(unit.desk, opened.case, (ACCOUNTS, FILES))
         unit.commit()
-    lines = opened.lines
-    held = {ACCOUNTS: accounts, FILES: files}
-    return Story(house, subject, held, opened.case, lines[Right.ACCESS], lines[Right.ERASURE])
+    lines = [opened.lines.get(right, LineId("none")) for right in (Right.ACCESS, Right.ERASURE)]
+    return Story(house, subject, {ACCOUNTS: accounts, FILES: files}, opened.case, *lines)
 
 
 def checklist() -> dict[Section, Filled | NoneToReport]:
