@@ -211,15 +211,21 @@ def _handed_over(case: Case, line: Line) -> bool:
     return RIGHTS[line.right].seals_package and line.outcome in GIVEN and answered(case, line.id)
 
 
+def find_copy(desk: Desk, case: Case, line: str | None) -> CopyPlace:
+    """Return the copy of a line, without a line the case's first. Raises NotHere (none, or not handed over)."""
+    places = copies_of(desk, case, desk.cases.history(case.id))
+    place = places.get(LineId(line)) if line is not None else next(iter(places.values()), None)
+    if place is None:
+        raise NotHere
+    return place
+
+
 def open_copy(desk: Desk, case: Case, line: str | None) -> tuple[CopyPlace, bytes]:
     """Return a copy and its archive; without a line, the case's first (dsar rules 53, 58).
 
     Raises NotHere (none, or not handed over), CopyRevoked, CopyExpired, Erased.
     """
-    places = copies_of(desk, case, desk.cases.history(case.id))
-    place = places.get(LineId(line)) if line is not None else next(iter(places.values()), None)
-    if place is None:
-        raise NotHere
+    place = find_copy(desk, case, line)
     if place.package.revoked_at is not None:
         raise CopyRevoked
     if desk.clock.now() >= place.package.expires_at:

@@ -6,7 +6,8 @@ else from the catalogue. What staff have not sent yet (decisions under review, p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from flask_babel import gettext, ngettext
@@ -19,6 +20,8 @@ from dsar.case import Case, State
 from dsar.clock import ExtensionReason
 from dsar.ports import Recorded
 from dsar.vocabulary import Ground, MessageKind, Outcome, RecipientOutcome, Right, TaskId
+
+_TAG = re.compile(r"\s*\(tag [TCGNP]\)")
 
 
 def right_name(right: Right) -> str:
@@ -77,7 +80,7 @@ def state(value: State) -> tuple[str, str]:
         State.ACKNOWLEDGED: (gettext("received"), gettext("We make sure that it is you, then we begin.")),
         State.IDENTITY_PENDING: (gettext("waiting for you"), gettext("We asked you to show that it is you.")),
         State.PAUSED: (gettext("waiting for you"), gettext("We asked you to show that it is you.")),
-        State.VERIFIED: (gettext("under way"), gettext("We ask everyone who stores data about you.")),
+        State.VERIFIED: (gettext("under way"), gettext("We are sure that it is you, and begin.")),
         State.CLARIFYING: (gettext("waiting for you"), gettext("We asked you which part you mean.")),
         State.SEARCHING: (gettext("under way"), gettext("Everyone who stores data about you is looking for it.")),
         State.REVIEW: (gettext("under way"), gettext("We put the answer together and check that it is whole.")),
@@ -167,10 +170,15 @@ def extension(reason: ExtensionReason) -> str:
     return words[reason]
 
 
-def categories(ids: Sequence[CategoryId]) -> str:
-    """Return the names of categories, as a list in words."""
+def categories(ids: Iterable[CategoryId]) -> list[str]:
+    """Return the names of categories."""
     known = doors().policy.categories
-    return ", ".join(told(known[each].names) for each in ids if each in known)
+    return [told(known[each].names) for each in ids if each in known]
+
+
+def source(legal_ref: str) -> str:
+    """Return a text of law without the pack's mark of who has to confirm it (dsar rules: T, C, G, N, P)."""
+    return _TAG.sub("", legal_ref)
 
 
 # What happened

@@ -512,6 +512,10 @@ class Copies(Protocol):
         """
         ...
 
+    def destroy(self, line: LineId) -> None:
+        """Remove the sealed bytes; nothing happens when they are gone already."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ClientActor:

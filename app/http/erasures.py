@@ -13,6 +13,7 @@ from datetime import date, datetime
 from flask import Response
 from flask_babel import gettext
 
+from app.http.casewords import source
 from app.http.doors import doors
 from app.http.errors import NotHere
 from app.http.locale import current_locale, told
@@ -113,6 +114,6 @@ def _kept(retention: StoredRetention) -> Kept:
         name=_name(retention.category),
         until=retention.until,
         reason=reason_of(doors().policy, retention, current_locale()),
-        legal_ref=retention.legal_ref,
+        legal_ref=source(retention.legal_ref),
         gone=retention.erased_at,
     )

@@ -37,6 +37,7 @@ class DoorCopies:
 
     def __init__(self, house: House) -> None:
         self._copies = Copies(house.vault, house.casework.files)
+        self._files = house.casework.files
 
     def read(self, controller: ControllerId, subject: SubjectRef, line: LineId) -> bytes:
         """Return the archive. Raises NotHere without one, Erased once the keys are destroyed (dsar rule 53)."""
@@ -44,6 +45,10 @@ class DoorCopies:
             return self._copies.read(Whose(controller, subject), line)
         except UnknownFile as missing:
             raise NotHere from missing
+
+    def destroy(self, line: LineId) -> None:
+        """Remove the sealed bytes; nothing happens when they are gone already."""
+        self._files.remove(line)
 
 
 def certificates_of(house: House) -> Callable[[str], Sequence[Mapping[str, Json]]]:

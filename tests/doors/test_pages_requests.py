@@ -627,3 +627,52 @@ def test_the_request_shows_its_erasure_to_somebody_who_can_still_sign_in(
     assert "A law makes us keep it for a time." in page
     other = ask(visitor, "objection")
     assert visitor.get(f"/me/requests/{other}/certificate.json").status_code == 404
+
+
+# Destroying a copy
+
+
+def test_a_person_has_a_copy_destroyed(town: Town, ana: Any, work: Work) -> None:
+    """Dsar rule 58: revocable, by its person too; the bytes go, other data stays, twice changes nothing."""
+    visitor, _, _ = ana
+    case = ask(visitor, "access")
+    work.hand_over(case)
+    line = work.line(case, Right.ACCESS)
+    folder = town.house.settings.data_dir / "sealed"
+    assert (folder / line).exists()
+    path = f"/me/requests/{case}/copy/{line}/destroy"
+    assert "Your erasure is waiting." not in text(visitor.get(path))
+    assert visitor.post(path).status_code == 303
+    assert not (folder / line).exists()
+    before = len(work_history(work, case))
+    assert "A copy was destroyed." in text(visitor.get(f"/me/requests/{case}"))
+    assert visitor.get(f"/me/requests/{case}/copy").status_code == 410
+    assert visitor.post(path).status_code == 303
+    assert len(work_history(work, case)) == before
+    assert send(visitor, "access").status_code == 200, "still open: linked"
+
+
+def test_destroying_a_copy_needs_a_fresh_passkey_and_the_right_person(town: Town, ana: Any, work: Work) -> None:
+    visitor, _, passkey = ana
+    case = ask(visitor, "access", "erasure")
+    work.acknowledge(case)
+    work.search(case)
+    work.seal(case)
+    work.decide(case, Right.ACCESS)
+    work.decide(case, Right.ERASURE, Outcome.PARTLY_GRANTED, Ground.LEGAL_OBLIGATION)
+    work.approve(case)
+    work.reply(case, Right.ACCESS)
+    line = work.line(case, Right.ACCESS)
+    path = f"/me/requests/{case}/copy/{line}/destroy"
+    shown = visitor.get(path)
+    assert "Your erasure is waiting." in text(shown)
+    assert "The erasure begins once you have downloaded it" in text(visitor.get(f"/me/requests/{case}"))
+    stranger = Visitor(town.app())
+    strong(town, stranger, town.enrol(OTHER, "Bo Other"), OTHER)
+    assert stranger.get(path).status_code == 404
+    town.clock.forward(minutes=6)
+    token = token_in(shown.get_data(as_text=True))
+    assert visitor.client.post(f"/en{path}", data={"form_token": token}).status_code == 403
+    assert visitor.get(path).status_code == 303
+    fresh(town, visitor, passkey)
+    assert visitor.get(f"/me/requests/{case}/copy").status_code == 200

@@ -25,6 +25,7 @@ from dsar.case import Case, answered
 from dsar.ports import Desk, Recorded
 from dsar.usecases import Opened, dates_of, record_fetch, timeline, withdraw_request
 from dsar.usecases.fetching import erasure_begins
+from dsar.usecases.revoking import revoke_copy
 from dsar.vocabulary import REQUIRED_PARTS, MessageId, NoteId, Right
 
 page = people("requests")
@@ -217,6 +218,36 @@ def _rights(case: Case) -> list[Right]:
 
 
 # Copies
+
+
+@page.get("/me/requests/<case>/copy/destroy", defaults={"line": None})
+@page.get("/me/requests/<case>/copy/<line>/destroy")
+@subject(level=Level.PASSKEY, fresh=cases.FRESH)
+def destroy_page(case: str, line: str | None) -> str:
+    """Say what destroying a copy means before it is done."""
+    of = doors()
+    with of.reading() as unit:
+        desk = of.desk(unit)
+        found = cases.own_case(desk, case)
+        place = cases.find_copy(desk, found, line)
+        waits = erasure_begins(desk, found.id) is not None and place.package.id not in found.fetched
+    return render_template("pages/copy-destroy.html", case=found, place=place, waits=waits, words=casewords)
+
+
+@page.post("/me/requests/<case>/copy/destroy", defaults={"line": None})
+@page.post("/me/requests/<case>/copy/<line>/destroy")
+@subject(level=Level.PASSKEY, fresh=cases.FRESH)
+def destroy(case: str, line: str | None) -> Response:
+    """Revoke a copy and remove its bytes, as its person asks (dsar rule 58); again after a crash does the rest."""
+    of = doors()
+    with of.unit() as unit:
+        desk = of.desk(unit)
+        found = cases.own_case(desk, case)
+        place = cases.find_copy(desk, found, line)
+        revoke_copy(desk, found.id, place.package.id, cases.me())
+        unit.commit()
+    of.copies.destroy(place.line.id)
+    return redirect(url_for(".shown", case=found.id), 303)
 
 
 @page.get("/me/requests/<case>/copy/files", defaults={"line": None})
