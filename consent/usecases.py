@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from consent import events
 from consent.decision import Deny, Facts, Permit, Question, decide
-from consent.errors import AskedTooSoonError, NoSuchConsentError, UnfitError
+from consent.errors import AskedTooSoonError, BrokenChainError, NoSuchConsentError, UnfitError, UnreadableEventError
 from consent.events import Actor, ActorKind, Channel, EndReason, Event, Evidence, Shown, SuspensionReason
 from consent.journey import Agreement
 from consent.policy import FigureName, Policy
@@ -265,7 +265,7 @@ def lapse(unit: Unit, *, at: datetime, limit: int = 200) -> int:
     done = 0
     with unit:
         for controller, consent in unit.consents.due(at, limit=limit):
-            record = unit.consents.lock(controller, consent)
+            record = _readable(unit, controller, consent)
             # somebody may have withdrawn or extended between the list and the lock
             if record is not None and record.state not in FINAL and record.state_at(at) is State.EXPIRED:
                 _append(unit, record, events.Expired(at, clock, Channel.SCHEDULE))
@@ -396,6 +396,14 @@ def _change(unit: Unit, controller: ControllerId, consent: ConsentId, event: Eve
         record = _append(unit, _locked(unit, controller, consent, event.by), event)
         unit.commit()
     return record
+
+
+def _readable(unit: Unit, controller: ControllerId, consent: ConsentId) -> Consent | None:
+    """A tampered history (consent rule 56) must not hold up the ends of all others; whoever reads it is refused."""
+    try:
+        return unit.consents.lock(controller, consent)
+    except (BrokenChainError, UnreadableEventError):
+        return None
 
 
 def _locked(unit: Unit, controller: ControllerId, consent: ConsentId, by: Actor) -> Consent:

@@ -25,6 +25,7 @@ from app.tokens.signing import SigningKeys
 from app.vault.certificate import canonical
 from app.vault.errors import (
     Erased,
+    ErasureUnknown,
     KeyStoreUnavailable,
     PartitionBusy,
     ProviderUnavailable,
@@ -167,6 +168,7 @@ class Places(Protocol):
 class Eraser(Protocol):
     """The erasures of the vault."""
 
+    def state(self, erasure_id: str) -> ErasureState: ...
     def request(self, erasure_id: str, targets: Sequence[Target]) -> ErasureState: ...
     def advance(self, erasure_id: str) -> ErasureState: ...
     def due_at(self, erasure_id: str) -> datetime | None: ...
@@ -372,7 +374,13 @@ class ConsentWork:
         steps.run("record", lambda: self._record_destroyed(consent, version))
 
     def _request(self, consent: ConsentId, version: int) -> str:
-        then = self._then(consent, version)
+        try:
+            return self.eraser.state(_erasure(consent)).value
+        except ErasureUnknown:
+            return self._request_first(self._then(consent, version))
+
+    def _request_first(self, then: Then) -> str:
+        """What is asked for once stays asked for: a later agreement gets keys of its own."""
         with self.unit() as unit:
             person = unit.subjects.get(then.subject)
             others = unit.consents.of_subject(then.controller, then.subject)
@@ -381,7 +389,8 @@ class ConsentWork:
         only = tuple(Selector(category=category, basis=Basis.CONSENT) for category in self._let_go(then, others))
         if not only:
             return _NOTHING
-        return self.eraser.request(_erasure(consent), [Target(then.controller, then.subject, only=only)]).value
+        erasure = _erasure(then.record.id)
+        return self.eraser.request(erasure, [Target(then.controller, then.subject, only=only)]).value
 
     def _let_go(self, then: Then, others: Sequence[Consent]) -> list[CategoryId]:
         """Return what nothing needs any more (consent rule 45: "what is no longer needed")."""

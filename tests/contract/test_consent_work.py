@@ -13,15 +13,18 @@ from typing import Any
 
 import jwt
 import pytest
+from sqlalchemy import update
 
 from app.profiles import Profile
 from app.receipts import TYPE, said_in
+from app.store.rows.consents import ConsentEventRow
 from app.vault.errors import Erased, ProviderUnavailable
 from app.vault.keys import Basis, Scope, Target
 from app.vault.ports import ErasureState
 from app.wiring.sweeping import BATCH, lapse_all, sweeps
 from app.workflows.consents import ConsentWork, UnknownConsent
 from consent import usecases
+from consent.errors import BrokenChainError
 from consent.events import Actor, ActorKind, Authorisers, Channel, EndReason, Evidence, SuspensionReason, chain_head
 from consent.journey import Agreement
 from consent.proposal import Proposal
@@ -387,10 +390,29 @@ def test_a_lease_that_runs_is_waited_for(town: Town) -> None:
     town.at.house.vault.lease(scope, 60)
     withdraw(town, agreed, delete_data=True)
     assert town.carry_out("consent.ended")[-1] == ("again", "waiting")
+    anew = town.at.agree()
+    assert category in town.record(anew).categories, "a new agreement meanwhile does not bring the old copy back"
     town.at.clock.forward(seconds=61)
     town.carry_out("consent.ended")
     assert not gone()
     assert town.kinds().count("consent.data_destroyed") == 1
+
+
+def test_destroying_waits_while_the_provider_is_away(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 2: key provider unavailable, erasures queue; nothing says it was done before it was."""
+    agreed = town.at.agree()
+    gone = keep(town, agreed, sorted(town.record(agreed).categories)[0], Basis.CONSENT)
+    withdraw(town, agreed, delete_data=True)
+
+    def away(*_: Any, **__: Any) -> ErasureState:
+        raise ProviderUnavailable
+
+    with monkeypatch.context() as broken:
+        broken.setattr(town.at.house.vault.erasures, "advance", away)
+        assert town.carry_out("consent.ended")[-1] == ("again", "waiting")
+    assert "consent.data_destroyed" not in town.kinds()
+    assert town.carry_out("consent.ended")[-1] == ("record", "done")
+    assert not gone()
 
 
 # Reminders and the end
@@ -481,6 +503,19 @@ def test_more_than_a_batch_is_swept_at_once(town: Town, monkeypatch: pytest.Monk
         propose(town, f"p{number}@example.org")
     town.at.clock.forward(days=31)
     assert lapse_all(town.at.house.units) == 5
+
+
+def test_a_tampered_history_holds_up_nobody_elses_end(town: Town) -> None:
+    """Consent rule 56: it is found wherever it is read, and the sweep goes on."""
+    agreed, other = town.at.agree(), town.at.agree("bea@example.org")
+    with town.at.house.records.begin() as connection:
+        broken = ConsentEventRow.consent == agreed.consent
+        connection.execute(update(ConsentEventRow).where(broken, ConsentEventRow.version == 2).values(digest="0" * 64))
+    town.at.clock.forward(days=200)
+    assert lapse_all(town.at.house.units) == 1
+    assert town.record(other).state is State.EXPIRED
+    with pytest.raises(BrokenChainError):
+        town.record(agreed)
 
 
 def test_ended_by_the_controller_is_told_with_the_receipt(town: Town) -> None:
