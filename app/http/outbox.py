@@ -23,6 +23,10 @@ class MailFacts(Protocol):
     def to(self) -> str: ...
     @property
     def text(self) -> str: ...
+    @property
+    def locale(self) -> str:
+        """The language it is written in; `und` when nobody said."""
+        ...
 
 
 class DeliveredFacts(Protocol):

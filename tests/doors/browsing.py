@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from axe_playwright_python.base import AXE_SCRIPT
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.doors.looks import Look
 
 CHROMIUM = "/usr/bin/chromium"
 ARGS = [
@@ -26,6 +28,11 @@ ARGS = [
 ]
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 """Without these axe leaves the target-size rule of WCAG 2.2 out (consent rules 5.2)."""
+SEEN = {"type": "rule", "values": ["color-contrast", "link-in-text-block", "target-size"]}
+"""The rules whose answer depends on colours or on the width of the window."""
+DARK: Any = {"color_scheme": "dark", "forced_colors": "none"}
+FORCED: Any = {"color_scheme": "dark", "forced_colors": "active"}
+LIGHT: Any = {"color_scheme": "light", "forced_colors": "none"}
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 NARROW = {"width": 320, "height": 700}
@@ -98,13 +105,56 @@ def window(browser: Browser, origin: str, **options: Any) -> Iterator[Window]:
     context.close()
 
 
-def axe_findings(page: Page, axe: Any) -> list[str]:
-    """What axe has against the page: rule and the first place."""
-    found = axe.run(page, options={"runOnly": WCAG})
-    return [f"{each['id']}: {each['nodes'][0]['html'][:160]}" for each in found.response["violations"]]
+class Eyes:
+    """Judges pages in one window: axe injected once a page, everything unfolded, every scheme, phone to desktop."""
 
+    def __init__(self, view: Window) -> None:
+        self.page = view.page
+        self._axe = AXE_SCRIPT
 
-def picture(page: Page, folder: Path, name: str) -> None:
-    """Keep a screenshot of the whole page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
+    def judge(self, address: str, look: Look, locale: str, scheme: Any) -> list[str]:
+        """Return everything against the page: whole in light on a narrow phone, then in `scheme` on a desktop."""
+        page = self.page
+        page.set_viewport_size(NARROW)
+        page.emulate_media(**LIGHT)
+        status = self.open(address, look)
+        page.evaluate("() => document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        faults = [] if status == look.status else [f"answers {status}"]
+        faults += self._plain(locale) + self._axe_says(WCAG)
+        page.emulate_media(**scheme)
+        page.set_viewport_size(DESKTOP)
+        return faults + self._axe_says(SEEN) + self._overflow()
+
+    def open(self, address: str, look: Look) -> int:
+        """Go there, press what is to be pressed, and return the status of what is shown then."""
+        page = self.page
+        answer = page.goto(address)
+        if look.press:
+            with page.expect_navigation() as pressed:
+                page.locator(look.press).first.evaluate(
+                    "(button) => { button.form.noValidate = true; button.click(); }"
+                )
+            answer = pressed.value
+        return answer.status if answer is not None else 0
+
+    def _plain(self, locale: str) -> list[str]:
+        page = self.page
+        faults = self._overflow()
+        if page.locator("html").get_attribute("lang") != locale:
+            faults.append("wrong language")
+        if page.locator("h1").count() != 1:
+            faults.append("not one h1")
+        return faults
+
+    def _overflow(self) -> list[str]:
+        wide = self.page.evaluate("() => document.documentElement.scrollWidth > window.innerWidth")
+        return ["overflows sideways"] if wide else []
+
+    def _axe_says(self, run_only: Any) -> list[str]:
+        """Under the page's own CSP: axe comes in by evaluation, not as a script of the page (consent rules 5.2)."""
+        page = self.page
+        if not page.evaluate("() => 'axe' in window"):
+            page.evaluate(self._axe)
+        options = {"runOnly": run_only, "resultTypes": ["violations"]}
+        found = page.evaluate("(options) => axe.run(document, options)", options)
+        return [f"{each['id']}: {each['nodes'][0]['html'][:160]}" for each in found["violations"]]

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
 from playwright.sync_api import Browser
 
+from app.settings import read_settings
+from app.wiring import build, migrate
+from app.wiring.application import application as whole
 from tests.doors.browsing import chromium
-from tests.doors.pages_house import Town, Visitor
+from tests.doors.pages_house import ROOT, Town, Visitor
+from tests.doors.street import Street, street_in
 
 
 @pytest.fixture
@@ -33,6 +37,17 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def axe() -> Axe:
-    """The accessibility rules."""
-    return Axe()
+def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
+    """Something to see behind every door, built once a run: whoever changes it brings their own person."""
+    with street_in(tmp_path_factory.mktemp("street")) as built:
+        yield built
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Iterator[Flask]:
+    """The application with every room, as it is deployed."""
+    settings = read_settings({"REGARD_DATA_DIR": str(tmp_path / "var"), "REGARD_POLICIES_DIR": str(ROOT / "policies")})
+    migrate(settings)
+    house = build(settings)
+    yield whole(house)
+    house.close()
