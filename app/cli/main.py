@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -21,12 +20,16 @@ from app.cli.demo import run as run_demo
 from app.cli.exports import exports
 from app.cli.keys import keys
 from app.cli.opening import FAULTY, opened, report, settings
+from app.cli.serving import serve
 from app.cli.staff import enrol, staff
 from app.ledger.bundle import About, Selection
 from app.sdk import verify as offline
-from app.settings import Secret, Settings
+from app.settings import Secret
 from app.wiring import migrate
 from consent.adoption import adopt
+
+OUTSIDER = Path("tests/journeys/main_job.py")
+"""Who runs the main job in the demonstration: a script that imports nothing of the project."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -39,6 +42,7 @@ main.add_command(exports)
 main.add_command(staff)
 main.add_command(enrol)
 main.add_command(clients)
+main.add_command(serve)
 
 
 @main.group()
@@ -151,27 +155,6 @@ def ledger_verify(arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
-def serve() -> None:
-    """Serve the pages and the API, and carry out the durable work, in one process."""
-    read = settings()
-    migrate(read)
-    sys.exit(_granian(read))
-
-
-def _granian(read: Settings) -> int:
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", read.bind_host]
-    command += ["--port", str(read.port), "--workers", "1", "--blocking-threads", "8", "--respawn-failed-workers"]
-    command += ["--no-ws", "--log-level", "warning", "app.wsgi:application"]
-    server = subprocess.Popen(command)  # noqa: S603 - our own interpreter and literal words
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        server.terminate()
-        return server.wait()
-
-
-@main.command()
 def worker() -> None:
     """Carry out the durable work alone, until interrupted."""
     with opened() as house:
@@ -181,11 +164,13 @@ def worker() -> None:
 
 
 @main.command()
-@click.option("--once", is_flag=True, help="stop after the steps instead of keeping the pages open")
-def demo(once: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Run what is built of the main job on generated people; begins anew each time, in REGARD_DATA_DIR/demo."""
-    os.environ["REGARD_DATA_DIR"] = str(settings().data_dir / "demo")
-    run_demo(settings(), once=once)
+@click.option("--once", is_flag=True, help="stop after the main job instead of keeping the pages open")
+@click.option("--fresh", is_flag=True, help="forget an earlier run and begin anew")
+@click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=OUTSIDER)
+def demo(once: bool, fresh: bool, script: Path) -> None:  # noqa: FBT001 - click passes flags so
+    """Start everything on this machine and let an outsider's script run the main job, in REGARD_DATA_DIR/demo."""
+    os.environ["REGARD_DATA_DIR"] = str((settings().data_dir / "demo").resolve())
+    run_demo(settings(), script, once=once, fresh=fresh)
 
 
 @main.command("status")
