@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from consent.record import State
 from tests.doors.browsing import DESKTOP, NARROW, PHONE, window
 from tests.doors.looks import Who
-from tests.doors.pages_house import MAILBOX, link_in
+from tests.doors.pages_house import link_in
 from tests.doors.street import FIRM, Street, put_question
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -60,19 +60,20 @@ def test_forced_colours_keep_the_buttons_visible(browser: Browser, street: Stree
 
 def test_the_whole_way_without_scripts(browser: Browser, street: Street) -> None:
     """Consent rules 4.2, 5, 8, 13, 25, 35: sign in, agree, look, stop, with nothing but HTML."""
+    noe = street.town.enrol("noe@example.org", "Noé Exemple")
     with window(browser, street.origin, java_script_enabled=False, viewport=PHONE, locale="fr-FR") as view:
         page = view.page
         view.go("/")
         assert page.url.endswith("/fr/")
         view.go("/fr/me/consents")
-        page.get_by_label("Adresse de courriel").fill(MAILBOX)
+        page.get_by_label("Adresse de courriel").fill("noe@example.org")
         page.get_by_role("button", name="M’envoyer un lien").click()
         page.goto(street.origin + link_in(street.town.letters[-1]))
         page.get_by_role("button", name="Ouvrir mon espace").click()
         assert page.url.endswith("/fr/me/consents")
 
-        page.context.add_cookies(street.cookies_of(Who.SUBJECT))
-        path, consent = put_question(street)
+        page.context.add_cookies(street.session("subject", noe, proven=True))
+        path, consent = put_question(street, subject=noe)
         view.go(f"/fr{path}")
         assert page.locator("input:checked").count() == 0
         page.get_by_role("button", name="J’accepte").click()
@@ -93,8 +94,8 @@ def test_the_whole_way_without_scripts(browser: Browser, street: Street) -> None
         expect(page.get_by_test_id("status")).to_have_text("retiré")
         assert [line for line in view.said if "422" not in line] == []
     with street.town.unit() as unit:
-        states = {unit.consents.find(FIRM, each.id).state for each in unit.consents.of_subject(FIRM, street.subject)}  # type: ignore[union-attr]
-    assert State.WITHDRAWN in states
+        states = {unit.consents.find(FIRM, each.id).state for each in unit.consents.of_subject(FIRM, noe)}  # type: ignore[union-attr]
+    assert states == {State.WITHDRAWN}
 
 
 def test_clusters_open_on_a_click(browser: Browser, street: Street) -> None:
