@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text
 from werkzeug.test import Client as Visitor
+from werkzeug.test import create_environ, run_wsgi_app
 
 from app.http.fastlane import PATH, FastLane
 from app.sdk.dpop import new_key
@@ -463,3 +465,43 @@ def test_the_lane_is_a_setting_and_on_by_default(light: Both) -> None:
     assert isinstance(serving(light.at.house), FastLane)
     closed = replace(light.at.house, settings=replace(light.at.house.settings, fast_lane=off.fast_lane))
     assert not isinstance(serving(closed), FastLane)
+
+
+class _Slow(BytesIO):
+    """A body that keeps coming: whoever reads waits until the test says that the sender went on."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.asked, self.sent = threading.Event(), threading.Event()
+
+    def _come(self) -> None:
+        self.asked.set()
+        assert self.sent.wait(20)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._come()
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._come()
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize("door", ["lane", "full"])
+@pytest.mark.parametrize("path", [PATH, "/oauth/token", "/oauth/par", "/oauth/revoke"])
+def test_whoever_sends_slowly_keeps_nobody_else_from_writing(light: Both, path: str, door: str) -> None:
+    """On SQLite an open unit is the one writer: none may be open while a body is still on its way."""
+    ana, token = active(light)
+    form = light.form(light.at.holder, token)
+    slow, got = _Slow(form), list[int]()
+    environ = create_environ(method="POST", path=path, content_type=FORM)
+    environ |= {"wsgi.input": slow, "CONTENT_LENGTH": str(len(form))}
+    door_of: Any = light.lane if door == "lane" else light.full
+    sender = threading.Thread(target=lambda: got.append(int(run_wsgi_app(door_of, environ)[1].split()[0])))
+    sender.start()
+    assert slow.asked.wait(10)
+    light.at.withdraw(ana)  # a write, which waits for nobody
+    assert not got
+    slow.sent.set()
+    sender.join()
+    assert got

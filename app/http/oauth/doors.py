@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.http.guard import anyone, by_protocol
 from app.http.oauth.authorize import open_journey
 from app.http.oauth.metadata import resource_metadata, server_metadata
+from app.http.oauth.requests import arrive
 from app.http.oauth.server import carry_out
 from app.http.oauth.services import OAuthServices
 from app.tokens.signing import CACHE
@@ -26,6 +27,7 @@ def _protocol_doors(oauth: Blueprint, services: OAuthServices) -> None:
     @oauth.post("/oauth/token")
     @by_protocol("RFC 7523 section 2.2")
     def token() -> Response:
+        arrive(request)
         return carry_out(services, lambda server: server.create_token_response(request))
 
     for path, name in (
@@ -40,6 +42,7 @@ def _endpoint(oauth: Blueprint, services: OAuthServices, path: str, name: str) -
     @oauth.post(path, endpoint=name)
     @by_protocol("RFC 7523 section 2.2")
     def endpoint() -> Response:
+        arrive(request)
         return carry_out(services, lambda server: server.create_endpoint_response(name, request))
 
 

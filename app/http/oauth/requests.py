@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from authlib.oauth2.rfc6749 import OAuth2Request
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
@@ -41,6 +42,14 @@ class OAuthRequest(OAuth2Request):
     def args(self) -> dict[str, str]:
         """Nothing is ever read from the query of a POST (RFC 6749 section 3.2)."""
         return {}
+
+
+def arrive(request: Request) -> None:
+    """Wait for the whole body, before a unit of work opens: on SQLite an open unit is the one writer, and whoever sends
+    slowly must keep nobody else waiting. What is wrong with the body is for `from_flask` to say."""
+    request.max_content_length = MOST_BYTES
+    with suppress(HTTPException):
+        request.get_data(parse_form_data=True)
 
 
 def from_flask(request: Request, issuer: str) -> OAuthRequest:
