@@ -23,19 +23,19 @@ system-tests:
 install: system-runtime .venv/ready ## install system libraries and the locked Python environment
 
 demo: install ## run the main job on real input, print its evidence, keep the pages open
-	$(PY) -m app.cli.main demo
+	$(PY) -m app.cli.entry demo
 
 serve: install ## serve the pages and the API (web and worker together)
 	$(PY) -m app.cli.entry serve
 
 worker: install ## run a worker alone
-	$(PY) -m app.cli.main worker
+	$(PY) -m app.cli.entry worker
 
 migrate: install ## bring both databases to the newest schema
-	$(PY) -m app.cli.main db upgrade
+	$(PY) -m app.cli.entry db upgrade
 
 policies: install ## check the policy pack and its released notices
-	$(PY) -m app.cli.main policy check
+	$(PY) -m app.cli.entry policy check
 
 check: .venv/ready ## ruff, mypy, import contracts, locks, policies
 	.venv/bin/ruff check .

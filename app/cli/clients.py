@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from app.cli.opening import MISUSED, opened
+from app.cli.configured import MISUSED
+from app.cli.opening import opened
 from app.sdk.dpop import public_jwk
 from app.sdk.keyfile import write_key
 from app.sdk.scopes import join

@@ -21,11 +21,13 @@ from urllib.parse import urlsplit
 import click
 import httpx
 
-from app.demo.stage import Addresses, set_stage
+from app.cli.configured import settings
+from app.demo.addresses import Addresses, addresses
 from app.sdk.evidence import verify_bundle
 from app.settings import Settings
-from app.wiring import build, migrate
 
+OUTSIDER = Path("tests/journeys/main_job.py")
+"""Who runs the main job: a script that imports nothing of the project."""
 STARTING_SECONDS = 180
 TOLD = "told.txt"
 """What the outsider told, kept for later starts; written last, so that a run that broke off begins anew."""
@@ -35,16 +37,26 @@ class DemoFailed(click.ClickException):
     """A process did not start, or a promise was not kept."""
 
 
-def run(settings: Settings, script: Path, *, once: bool, fresh: bool) -> None:
+@click.command()
+@click.option("--once", is_flag=True, help="stop after the main job instead of keeping the pages open")
+@click.option("--fresh", is_flag=True, help="forget an earlier run and begin anew")
+@click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=OUTSIDER)
+def demo(once: bool, fresh: bool, script: Path) -> None:  # noqa: FBT001 - click passes flags so
+    """Start everything on this machine and let an outsider's script run the main job, in REGARD_DATA_DIR/demo."""
+    os.environ["REGARD_DATA_DIR"] = str((settings().data_dir / "demo").resolve())
+    run(settings(), script, once=once, fresh=fresh)
+
+
+def run(read: Settings, script: Path, *, once: bool, fresh: bool) -> None:
     """Run the demonstration in the data folder of the settings; keep serving until interrupted unless `once`.
 
     Raises DemoFailed with the sentence of what went wrong.
     """
-    folder, began = settings.data_dir.resolve(), time.monotonic()
+    folder, began = read.data_dir.resolve(), time.monotonic()
     again = (folder / TOLD).exists() and not fresh
     if not again:
         shutil.rmtree(folder, ignore_errors=True)
-    at = _addresses(settings)
+    at = addresses(read.issuer)
     with ExitStack() as running:
         if again:
             running.enter_context(_everybody(folder, at))
@@ -52,7 +64,7 @@ def run(settings: Settings, script: Path, *, once: bool, fresh: bool) -> None:
             _still_sound(folder)
             click.echo("\nThis was told when the main job ran; --fresh runs it anew.")
         else:
-            handouts = running.enter_context(_staged(settings, folder, at))
+            handouts = running.enter_context(_staged(read, folder, at))
             _outsider(script, handouts, folder)
         click.echo(f"\nReady after {time.monotonic() - began:.1f} s.")
         _show_addresses(at, folder)
@@ -60,19 +72,16 @@ def run(settings: Settings, script: Path, *, once: bool, fresh: bool) -> None:
             _until_interrupted()
 
 
-def _addresses(settings: Settings) -> Addresses:
-    """The holder and the component listen on the two ports behind the service's."""
-    port = urlsplit(settings.issuer).port or settings.port
-    return Addresses(settings.issuer, f"http://127.0.0.1:{port + 1}", f"http://127.0.0.1:{port + 2}")
-
-
 @contextmanager
-def _staged(settings: Settings, folder: Path, at: Addresses) -> Iterator[Path]:
+def _staged(read: Settings, folder: Path, at: Addresses) -> Iterator[Path]:
     """Prepare the stage while the service starts, then start the others."""
+    from app.demo.stage import set_stage  # noqa: PLC0415 - loads the whole service, which a later start does not need
+    from app.wiring import build, migrate  # noqa: PLC0415 - the same
+
     click.echo("Preparing: databases, policy pack, generated people, clients, a pool of those who are gone ...")
-    migrate(settings)
+    migrate(read)
     with _service(folder):
-        house = build(settings)
+        house = build(read)
         try:
             handouts = set_stage(house, folder, at)
         finally:
@@ -89,7 +98,7 @@ def _everybody(folder: Path, at: Addresses) -> Iterator[None]:
 
 @contextmanager
 def _service(folder: Path) -> Iterator[None]:
-    with _process(folder, "service", [sys.executable, "-m", "app.cli.main", "serve"]):
+    with _process(folder, "service", [sys.executable, "-m", "app.cli.entry", "serve"]):
         yield
 
 

@@ -14,7 +14,8 @@ from typing import NoReturn
 
 import click
 
-from app.cli.opening import FAULTY, MISUSED, opened
+from app.cli.configured import FAULTY, MISUSED
+from app.cli.opening import opened
 from app.exports.cells import Row
 from app.exports.errors import ExportError
 from app.vault.errors import VaultError

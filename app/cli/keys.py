@@ -14,7 +14,8 @@ from pathlib import Path
 
 import click
 
-from app.cli.opening import FAULTY, MISUSED, opened
+from app.cli.configured import FAULTY, MISUSED
+from app.cli.opening import opened
 from app.sdk.sealed import SealError
 from app.vault.core import Vault
 from app.vault.errors import VaultError

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 something is wrong with what was examined, 2 the command o
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from dataclasses import fields
@@ -16,10 +15,10 @@ import click
 
 from app import policyfiles
 from app.cli.clients import clients
-from app.cli.demo import run as run_demo
+from app.cli.configured import FAULTY, settings
 from app.cli.exports import exports
 from app.cli.keys import keys
-from app.cli.opening import FAULTY, opened, report, settings
+from app.cli.opening import opened, report
 from app.cli.serving import serve
 from app.cli.staff import enrol, staff
 from app.ledger.bundle import About, Selection
@@ -27,9 +26,6 @@ from app.sdk import verify as offline
 from app.settings import Secret
 from app.wiring import migrate
 from consent.adoption import adopt
-
-OUTSIDER = Path("tests/journeys/main_job.py")
-"""Who runs the main job in the demonstration: a script that imports nothing of the project."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -161,16 +157,6 @@ def worker() -> None:
         house.work.launch()
         click.echo("carrying out durable work; Ctrl-C stops")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
-
-
-@main.command()
-@click.option("--once", is_flag=True, help="stop after the main job instead of keeping the pages open")
-@click.option("--fresh", is_flag=True, help="forget an earlier run and begin anew")
-@click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=OUTSIDER)
-def demo(once: bool, fresh: bool, script: Path) -> None:  # noqa: FBT001 - click passes flags so
-    """Start everything on this machine and let an outsider's script run the main job, in REGARD_DATA_DIR/demo."""
-    os.environ["REGARD_DATA_DIR"] = str((settings().data_dir / "demo").resolve())
-    run_demo(settings(), script, once=once, fresh=fresh)
 
 
 @main.command("status")

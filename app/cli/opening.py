@@ -1,11 +1,7 @@
-"""What every command begins with: the settings, and the house they name, each fault told in a sentence.
-
-Exit codes: 0 done, 1 something is wrong with what was examined, 2 the command or the settings are at fault.
-"""
+"""What commands about the deployment begin with: the house its settings name, each fault told in a sentence."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +9,9 @@ from contextlib import contextmanager
 import click
 
 from app import policyfiles
-from app.settings import Settings, SettingsFaultsError, read_settings
+from app.cli.configured import FAULTY, settings
 from app.vault.process import harden_process
 from app.wiring import House, build
-
-FAULTY, MISUSED = 1, 2
-
-
-def settings() -> Settings:
-    """Return the settings, or leave with every fault on standard error."""
-    try:
-        return read_settings(os.environ)
-    except SettingsFaultsError as faulty:
-        for fault in faulty.faults:
-            click.echo(fault, err=True)
-        sys.exit(MISUSED)
 
 
 @contextmanager

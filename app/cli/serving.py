@@ -10,20 +10,14 @@ import sys
 
 import click
 
-from app.settings import Settings, SettingsFaultsError, read_settings
-
-MISUSED = 2
+from app.cli.configured import settings
+from app.settings import Settings
 
 
 @click.command()
 def serve() -> None:
     """Serve the pages and the API, and carry out the durable work, in one process."""
-    try:
-        read = read_settings(os.environ)
-    except SettingsFaultsError as faulty:
-        for fault in faulty.faults:
-            click.echo(fault, err=True)
-        sys.exit(MISUSED)
+    read = settings()
     # replaces this process, so that whoever stops the one has stopped the other
     os.execv(sys.executable, command_line(read))  # noqa: S606 - our own interpreter and literal words
 

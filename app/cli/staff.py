@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import click
 
-from app.cli.opening import MISUSED, opened
+from app.cli.configured import MISUSED
+from app.cli.opening import opened
 from app.http.passkeys import Kind
 from app.wiring import EnrolmentError, add_staff, dismiss_staff, issue_code, present_staff
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from app.demo.addresses import Addresses
 from app.demo.bank import write_connection
 from app.demo.generator import Standing, Subject, analysable, make_subjects
 from app.exports.profile import Profile as ReleaseProfile
@@ -32,20 +32,6 @@ _ACTS = ("person", "neighbour")
 """Who the outsider plays at the browser, in the order of the people who are present."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where everybody listens."""
-
-    issuer: str
-    safe: str
-    collector: str
-
-    @property
-    def partner_return(self) -> str:
-        """Where people come back to at the partner's; nobody listens there, the outsider reads the address itself."""
-        return "http://localhost:8199/back"
-
-
 def set_stage(house: House, folder: Path, at: Addresses) -> Path:
     """Prepare everything in a fresh house; returns the file of what was handed out."""
     people = list(make_subjects(SEED, house.units.clock.now().date()))
@@ -57,7 +43,7 @@ def set_stage(house: House, folder: Path, at: Addresses) -> Path:
         "folder": str(folder),
         "policy": house.policy.digest,
         "ledger_key": house.ledger.verifier_key,
-        "operator": [sys.executable, "-m", "app.cli.main"],
+        "operator": [sys.executable, "-m", "app.cli.entry"],
         **_persons(house, folder, [each for each in people if each.standing is Standing.PRESENT]),
         **_clients(house, folder, at),
         "dpo": {"printed_code": add_staff(house, "Camille Renard", ["dpo"], [house.controller])[1]},
