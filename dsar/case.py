@@ -516,6 +516,7 @@ HANDLERS: Mapping[type[e.Event], Handler] = dict(
         _handler(e.Returned, _returned),
         _handler(e.Stopped, _stopped),
         _handler(e.ErasureStarted, _erasure_started),
+        _handler(e.VerificationStarted, lambda case, _event: case),
         _handler(e.CarriedOut, _carried_out),
         _handler(e.RecipientNamed, _recipient_named),
         _handler(e.RecipientAnswered, _recipient_answered),

@@ -292,6 +292,13 @@ class ErasureStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationStarted(Event):
+    """Every holder has confirmed the erasure and is searched again (dsar rule 53)."""
+
+    line: LineId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CarriedOut(Event):
     """What a line asked for is done; `evidence` names e.g. the certificate."""
 
@@ -377,6 +384,7 @@ KINDS: Mapping[str, type[Event]] = {
     "case.returned": Returned,
     "case.stopped": Stopped,
     "case.erasure_started": ErasureStarted,
+    "case.verification_started": VerificationStarted,
     "case.carried_out": CarriedOut,
     "case.recipient_named": RecipientNamed,
     "case.recipient_answered": RecipientAnswered,

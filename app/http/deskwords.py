@@ -368,6 +368,7 @@ def _ending() -> Mapping[type[e.Event], Told]:
     return dict(
         (
             _when(e.ErasureStarted, lambda file, it: (gettext("The erasure began"), _line(file, it.line))),
+            _plain(e.VerificationStarted, gettext("Every holder is searched again")),
             _when(
                 e.CarriedOut,
                 lambda file, it: (gettext("Carried out: %(what)s", what=_line(file, it.line)), it.evidence),

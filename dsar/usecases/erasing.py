@@ -148,6 +148,8 @@ def verify_erasure(desk: Desk, case_id: CaseId, line_id: LineId) -> tuple[TaskId
     asked = [task for task in desk.cases.tasks(case_id, TaskKind.VERIFY) if task.line == line_id]
     if asked:
         return tuple(task.id for task in asked)
+    # Written first: of two that come to this at once, one finds the case changed.
+    write(desk, case, e.VerificationStarted(at=desk.clock.now(), by=SYSTEM.handle, line=line_id))
     return tuple(
         ask_holder(
             desk,

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,13 +70,14 @@ def work(order: dict[str, str]) -> None:
     os._exit(0)
 
 
-def main() -> None:
+def serve(job: Callable[[dict[str, str]], None]) -> None:
+    """Fork for each order, let the child do the job, and print how it ended."""
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            work(json.loads(line))
+            job(json.loads(line))
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    serve(work)
