@@ -108,7 +108,7 @@ def _components(folder: Path, at: Addresses) -> Iterator[None]:
     keys = folder / "clients"
     common = ["--issuer", at.issuer]
     safe = ["-m", "app.demo.safe", *common, "--client-id", "demo-safe", "--key", str(keys / "safe.pem")]
-    safe += ["--data", str(folder / "safe"), "--port", _port(at.safe), "--every", "0.5"]
+    safe += ["--data", str(folder / "safe"), "--port", _port(at.safe), "--every", "0.5", "--lease-seconds", "5"]
     collector = ["-m", "app.demo.collector", *common, "--client-id", "demo-collector"]
     collector += ["--key", str(keys / "collector.pem"), "--safe", at.safe, "--bank", str(folder / "bank")]
     collector += ["--port", _port(at.collector)]

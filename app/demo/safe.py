@@ -176,12 +176,12 @@ def _keep_until(permit: Permit) -> str | None:
 class Safe:
     """The holder: gate, keys, journal of reads and holder protocol over one shelf."""
 
-    def __init__(self, authority: Authority, base: str, folder: Path) -> None:
+    def __init__(self, authority: Authority, base: str, folder: Path, *, lease_seconds: int = 60) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.authority = authority
         self.shelf = Shelf(folder / "safe.sqlite")
         self.gate = Gate(authority, base)
-        self.sealer = Sealer(authority)
+        self.sealer = Sealer(authority, lease_seconds=lease_seconds)
         self.disclosures = Disclosures(authority, folder / "reads.journal")
         self.holder = Holder(
             authority,
@@ -372,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     said = _arguments(arguments)
     base = said.resource or f"http://127.0.0.1:{said.port}"
     authority = Authority(said.issuer, said.client_id, read_key(said.key), resource=base)
-    safe = Safe(authority, base, said.data)
+    safe = Safe(authority, base, said.data, lease_seconds=said.lease_seconds)
     rounds = Rounds(safe, said.every)
     rounds.start()
 
@@ -393,6 +393,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     reader.add_argument("--host", default="127.0.0.1")
     reader.add_argument("--port", required=True, type=int)
     reader.add_argument("--resource", help="its registered address; http://127.0.0.1:PORT if not said")
+    reader.add_argument("--lease-seconds", type=int, default=60, help="how long keys are borrowed, 1 to 60")
     reader.add_argument("--every", type=float, default=1.0, help="seconds between rounds: reports and tasks")
     return reader.parse_args(arguments)
 

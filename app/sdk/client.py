@@ -30,8 +30,8 @@ SECONDS: Final = 5.0
 """How long a call may take; after that the answer is no."""
 _EARLY: Final = timedelta(seconds=20)
 """An own token this close to its end is replaced rather than presented."""
-_LONGEST_LEASE: Final = 60.0
-"""Seconds (vault.md section 3), whatever our clock makes of the end that was answered."""
+LONGEST_LEASE: Final = 60
+"""Seconds (vault.md section 3)."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -126,18 +126,27 @@ class Authority:
 
     # --- the authority's own doors ------------------------------------------------------------------------------
 
-    def lease(self, secret: str, handle: str, category: str, *, key_id: bytes | None = None) -> LeasedKey:
+    def lease(
+        self,
+        secret: str,
+        handle: str,
+        category: str,
+        *,
+        key_id: bytes | None = None,
+        seconds: int = LONGEST_LEASE,
+    ) -> LeasedKey:
         """Borrow the data key of one category for the subject of a presented token, whom this holder calls `handle`.
 
-        `key_id` names an older key, found in a sealed record; without it the present one is lent.
+        `key_id` names an older key, found in a sealed record; without it the present one is lent. `seconds`: 1 to 60;
+        an erasure waits for the longest lease that is out.
         """
-        body = {"presented_token": secret, "handle": handle, "category": category, "seconds": int(_LONGEST_LEASE)}
+        body = {"presented_token": secret, "handle": handle, "category": category, "seconds": seconds}
         if key_id is not None:
             body["key_id"] = b64url(key_id)
         asked = self.clock()
         answer = self.call("POST", "/api/v1/keys/lease", Scope.KEYS_LEASE, body)
         try:
-            life = min(_life(answer, asked), _LONGEST_LEASE)
+            life = min(_life(answer, asked), seconds)  # whatever our clock makes of the end that was answered
             key = bytearray(_unb64(answer["key"]))
             return LeasedKey(_unb64(answer["key_id"]), key, timedelta(seconds=life), int(answer["messages"]))
         except (KeyError, TypeError, ValueError):

@@ -291,10 +291,10 @@ class CaseWork(Generic[Unit]):
     def _again(self, case: CaseId, line: LineId, attempt: int) -> str:
         with self._unit() as unit:
             now = unit.desk.clock.now()
-            due = now + self._waits.before(attempt)
             leased = self._eraser.due_at(erasure_of(line))
-            if leased is not None and leased > now:
-                due = max(due, leased)
+            running = leased is not None and leased > now
+            # leases end at a known moment; what fails is tried again later and later
+            due = leased if running else now + self._waits.before(attempt)
             unit.desk.work.enqueue(usecases.RUN_ERASURE, f"{case}/{line}/{attempt}", due=due)
             unit.commit()
         return _WAITING

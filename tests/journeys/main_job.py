@@ -287,7 +287,7 @@ def withdraw(run: Run, agreed: Agreed) -> None:
     holder, component = run.holder(), run.authority("collector")
     held = component.token(agreed.consent, run.said["safe"]["resource"])
     handle = handles(run)[agreed.consent]
-    holder.lease(held.secret, handle, READ)
+    holder.lease(held.secret, handle, READ, seconds=5)
     evidence("before", f"the token opens the holder ({_asked(run, agreed).status_code}), a key is lent")
     person = agreed.person
     looked = person.get(f"/{person.locale}/me/consents/{agreed.consent}")

@@ -166,3 +166,15 @@ def test_a_clock_that_is_behind_stretches_no_lease_beyond_sixty_seconds(at: Sett
     assert at.authority.lease(permit.token, permit.subject, BALANCES).life == timedelta(seconds=60)
     at.authority.clock = lambda: ends() + timedelta(seconds=9)
     assert at.authority.lease(permit.token, permit.subject, BALANCES).life == timedelta(seconds=51)
+
+
+def test_a_holder_may_borrow_for_less_than_a_minute(at: Setting) -> None:
+    """An erasure waits for the longest lease that is out: short ones hold it up less (vault.md section 5)."""
+    permit, sealer = at.permit(), Sealer(at.authority, at.seconds, lease_seconds=5)
+    sealed = sealer.seal(permit, BALANCES, "r1", b"x")
+    at.seconds.now += 4
+    assert sealer.open(permit, BALANCES, "r1", sealed) == b"x"
+    assert at.doors.leases == 1
+    at.seconds.now += 1
+    assert sealer.open(permit, BALANCES, "r1", sealed) == b"x"
+    assert at.doors.leases == 2
