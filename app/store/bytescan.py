@@ -1,18 +1,26 @@
 """Searching files for byte strings, in a time that hardly depends on how many (vault.md section 5, SCANNED).
 
 Two tables of 65,536 bits, over bytes 1-2 and 3-4 of the needles, leave a handful of places to look at by hand.
+
+A file that was looked into is never closed. POSIX drops all locks a process has on a file when it closes any descriptor
+of it, SQLite's too: the next process would take the database for unused and delete the log this one still writes to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 CHUNK = 4 << 20
 _FEW = 8
 _HEAD = 4
+_HELD: dict[tuple[int, int], int] = {}
+"""Device and inode -> the descriptor this process keeps; an inode whose descriptor is open is not given out again."""
+_HOLDING = Lock()
 
 
 def search(path: Path, needles: Sequence[bytes]) -> tuple[int, int]:
@@ -20,13 +28,31 @@ def search(path: Path, needles: Sequence[bytes]) -> tuple[int, int]:
     overlap = max((len(needle) for needle in needles), default=1) - 1
     missing = set(needles)
     size, tail = 0, b""
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            size += len(chunk)
-            window = tail + chunk
-            missing -= present(window, missing)
-            tail = window[-overlap:] if overlap else b""
+    for chunk in _chunks(_held(path)):
+        size += len(chunk)
+        window = tail + chunk
+        missing -= present(window, missing)
+        tail = window[-overlap:] if overlap else b""
     return size, len(set(needles)) - len(missing)
+
+
+def _chunks(file: int) -> Iterator[bytes]:
+    at = 0
+    while chunk := os.pread(file, CHUNK, at):
+        at += len(chunk)
+        yield chunk
+
+
+def _held(path: Path) -> int:
+    """Return a descriptor of the file, the one from an earlier search where there is one."""
+    with _HOLDING:
+        there = path.stat()
+        known = _HELD.get((there.st_dev, there.st_ino))
+        if known is not None:
+            return known
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        found = os.fstat(opened)
+        return _HELD.setdefault((found.st_dev, found.st_ino), opened)
 
 
 def present(window: bytes, needles: set[bytes]) -> set[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -386,6 +388,20 @@ def test_scan_sees_across_chunks(sqlite_store: SqlKeyStore, path: Path, monkeypa
     monkeypatch.setattr("app.store.bytescan.CHUNK", 64)
     Path(f"{path}-journal").write_bytes(b"x" * 58 + needle + b"y" * 100)
     assert sqlite_store.scan([needle]).hits == 1
+
+
+def test_a_scan_leaves_the_locks_of_the_store_alone(sqlite_store: SqlKeyStore, path: Path) -> None:
+    """Another process that comes and goes after a scan must not take the log away from under the one that serves."""
+    sqlite_store.scan([b"four bytes"])
+    visit = (
+        f"import sqlite3; base = sqlite3.connect({str(path)!r}); base.execute('select 1 from partitions'); base.close()"
+    )
+    subprocess.run([sys.executable, "-c", visit], check=True)
+    with sqlite_store.writing() as tx:
+        tx.add_partition(PARTITION)
+    assert Path(f"{path}-wal").exists()
+    count = opened + "print(base.execute('select count(*) from partitions').fetchone()[0])"
+    assert subprocess.run([sys.executable, "-c", count], check=True, capture_output=True).stdout.strip() == b"1"
 
 
 def test_many_needles_are_found_like_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
