@@ -393,9 +393,8 @@ def test_scan_sees_across_chunks(sqlite_store: SqlKeyStore, path: Path, monkeypa
 def test_a_scan_leaves_the_locks_of_the_store_alone(sqlite_store: SqlKeyStore, path: Path) -> None:
     """Another process that comes and goes after a scan must not take the log away from under the one that serves."""
     sqlite_store.scan([b"four bytes"])
-    visit = (
-        f"import sqlite3; base = sqlite3.connect({str(path)!r}); base.execute('select 1 from partitions'); base.close()"
-    )
+    opened = f"import sqlite3; base = sqlite3.connect({str(path)!r}); "
+    visit = opened + "base.execute('select 1 from partitions'); base.close()"
     subprocess.run([sys.executable, "-c", visit], check=True)
     with sqlite_store.writing() as tx:
         tx.add_partition(PARTITION)
