@@ -168,16 +168,26 @@ def withdraw(
 
 
 def withdraw_all(
-    unit: Changing, *, controller: ControllerId, subject: SubjectRef, by: Actor, channel: Channel, at: datetime
+    unit: Changing,
+    *,
+    controller: ControllerId,
+    subject: SubjectRef,
+    by: Actor,
+    channel: Channel,
+    at: datetime,
+    before: datetime | None = None,
 ) -> tuple[Consent, ...]:
     """Take back every consent of a subject that has not ended, within the caller's unit, which commits (dsar rule 7).
 
-    Contracts stay: they are ended, not withdrawn (consent rule 38). Returns those withdrawn; none is no error.
+    Contracts stay: they are ended, not withdrawn (consent rule 38). So does what was asked after `before`: the person
+    cannot have meant it. Returns those withdrawn; none is no error.
     """
     ended = []
     for found in unit.consents.of_subject(controller, subject):
         record = unit.consents.lock(controller, found.id)
-        if record is not None and record.terms.basis is LegalBasis.CONSENT and record.state_at(at) not in FINAL:
+        if record is None or (before is not None and record.requested_at > before):
+            continue
+        if record.terms.basis is LegalBasis.CONSENT and record.state_at(at) not in FINAL:
             ended.append(_append(unit, record, events.Withdrawn(at, by, channel, None, delete_data=False)))
     return tuple(ended)
 
