@@ -19,8 +19,12 @@ from dsar.vocabulary import DONE_FIRST, HolderStatus, LineId, MessageKind, Outco
 
 SEARCHING = frozenset({Right.ACCESS, Right.PORTABILITY, Right.ERASURE})
 """Rights for which every holder is asked."""
-BY_ITSELF = SEARCHING
+AT_ONCE = frozenset({Right.WITHDRAWAL, Right.MARKETING_OBJECTION})
+"""Rights that cannot be refused: there is nothing to weigh (dsar rules 7, 8)."""
+BY_ITSELF = SEARCHING | AT_ONCE
 """Rights a robot may grant: what is given, and what goes, follows from the pack."""
+STOPPING = AT_ONCE | {Right.RESTRICTION, Right.OBJECTION}
+"""Rights that are carried out by what the decision meets from then on, with no work elsewhere."""
 _GIVEN = (Outcome.GRANTED, Outcome.PARTLY_GRANTED)
 _SHORTEST_WAIT = timedelta(days=1)
 
@@ -38,6 +42,8 @@ class Turn(StrEnum):
     ERASE = "erase"
     SETTLE = "settle"
     """Note what a holder's own answer has settled of the art. 19 notices."""
+    STOP = "stop"
+    """Carry out a line that stops something."""
     VERIFY = "verify"
     """Have every holder search again after an erasure."""
     CARRY_OUT = "carry_out"
@@ -155,6 +161,9 @@ def _dispatching(case: Case, facts: Facts) -> Next:
         return Next(Turn.REPLY, ready)
     if any(not answered(case, line) for line in _bounced(case)):
         return Next(Turn.STAFF, reason="reply_bounced")
+    stopping = [line for line in silent if line.right in STOPPING and line.outcome is Outcome.GRANTED]
+    if stopping:
+        return Next(Turn.STOP, (stopping[0].id,))
     erasing = [line for line in silent if line.right is Right.ERASURE]
     for line in erasing:
         return _erasing(facts, line) if line.started else _before_erasure(case, line.id, facts)

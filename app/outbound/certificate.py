@@ -57,7 +57,7 @@ class _Page:
             *(f"<p>{_esc(sentence)}</p>" for sentence in self._statement()),
             self._chapter("destroyed", self._list(self._destroyed())),
             self._chapter("kept", self._list(self._kept())),
-            self._chapter("proof", self._sites()),
+            self._chapter("proof", f"<p>{_esc(self._attached())}</p>{self._sites()}"),
             self._chapter("limits", self._list(self._limits())),
         )
         return (
@@ -115,7 +115,7 @@ class _Page:
 
     def _category(self, category: str) -> str:
         """What the pack has no word for is the service's own upkeep: profile, messages, copies."""
-        return self._words.categories.get(category, self.gettext("records of this service about the person"))
+        return self._words.categories.get(category, self.gettext("Records of this service about the person"))
 
     def _kept(self) -> Iterable[str]:
         for one in dict.fromkeys(self._words.kept):
@@ -128,6 +128,12 @@ class _Page:
                     source=cited(one.legal_ref, self._speech.locale),
                 )
             )
+
+    def _attached(self) -> str:
+        return self.gettext(
+            "The signed certificate is attached to this file as %(name)s. The ledger holds its fingerprint.",
+            name=ATTACHED,
+        )
 
     def _sites(self) -> str:
         return "".join(self._facts(self._site(site)) for site in _maps(self._certificate["partitions"]))

@@ -239,15 +239,15 @@ STYLE: Final = (
     "p,ul{margin:0 0 2mm}ul{padding-left:5mm}li{margin:0 0 1mm}"
     "table{border-collapse:collapse;width:100%;margin:0 0 2mm}"
     "th,td{text-align:left;vertical-align:top;padding:1mm 1.5mm;overflow-wrap:break-word}"
-    "table.wide th,table.wide td,table.card td{overflow-wrap:anywhere}"
-    ".soft{color:#545e6b}"
+    "table.wide th,table.wide td,table.card td,table.about td{overflow-wrap:anywhere}"
+    ".soft{color:#545e6b;break-after:avoid}"
     "table.about{width:auto}table.about th{color:#545e6b;font-weight:400;padding-left:0;white-space:nowrap}"
     "table.rows{font-size:8pt}table.rows th{background:#eef3f2;border-bottom:.6pt solid #1f5e5b}"
     "table.rows td{border-bottom:.3pt solid #c9cfd6}"
     "table.rows tr{break-inside:avoid}"
     "table.card{font-size:9pt;border:.3pt solid #c9cfd6;break-inside:avoid}"
     "table.card th{width:32%;background:#eef3f2;font-weight:400}"
-    "td.number{text-align:right;white-space:nowrap}"
+    "td.number{text-align:right;white-space:nowrap}th.number{text-align:right}"
 )
 _CARD_COLUMNS: Final = 8
 """From more columns than this on, a record is a card of its own: a table would be unreadable on paper."""
@@ -352,7 +352,8 @@ def _letters(records: Sequence[Record], columns: Sequence[str], say: _Say) -> in
 
 
 def _table(records: Sequence[Record], columns: Sequence[str], say: _Say, *, wide: bool) -> str:
-    head = "".join(f'<th scope="col">{say.heading(name)}</th>' for name in columns)
+    numeric = {name for name in columns if any(_is_number(record.get(name)) for record in records)}
+    head = "".join(f'<th scope="col"{_NUMBER if name in numeric else ""}>{say.heading(name)}</th>' for name in columns)
     body = "".join(
         "<tr>" + "".join(_table_cell(name, record.get(name), say) for name in columns) + "</tr>" for record in records
     )
@@ -361,8 +362,14 @@ def _table(records: Sequence[Record], columns: Sequence[str], say: _Say, *, wide
 
 
 def _table_cell(name: str, value: Value, say: _Say) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f'<td class="number">{say.value(name, value)}</td>' if number else f"<td>{say.value(name, value)}</td>"
+    return f"<td{_NUMBER if _is_number(value) else ''}>{say.value(name, value)}</td>"
+
+
+_NUMBER: Final = ' class="number"'
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cards(records: Sequence[Record], columns: Sequence[str], say: _Say) -> str:

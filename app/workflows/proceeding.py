@@ -158,6 +158,7 @@ class CaseCourse(Generic[Unit, Copy]):
             Turn.REPLY: lambda unit, case, step: _drop(usecases.prepare_reply(unit.desk, case.id, step.lines)),
             Turn.ERASE: self._erase,
             Turn.SETTLE: self._settle,
+            Turn.STOP: self._stop,
             Turn.VERIFY: self._verify,
             Turn.CARRY_OUT: self._carry_out,
             Turn.CLOSE: lambda unit, case, _: _drop(usecases.close(unit.desk, case.id)),
@@ -258,7 +259,9 @@ class CaseCourse(Generic[Unit, Copy]):
 
     def _decide(self, unit: Unit, case: Case, step: Next) -> None:
         line = case.lines[step.lines[0]]
-        if RIGHTS[line.right].seals_package:
+        if line.right in course.AT_ONCE:
+            decision = Decision(Outcome.GRANTED, SYSTEM)
+        elif RIGHTS[line.right].seals_package:
             sealed = line.id in case.packages.values()
             decision = Decision(Outcome.GRANTED if sealed else Outcome.NO_DATA, SYSTEM)
         else:
@@ -292,6 +295,11 @@ class CaseCourse(Generic[Unit, Copy]):
         unheard = {task: party for task, party in owed.items() if party not in answering}
         for task in self._office.notify(unit, case, unheard):
             usecases.record_recipient(desk, task, RecipientOutcome.SENT, by=SYSTEM)
+
+    def _stop(self, unit: Unit, case: Case, step: Next) -> None:
+        """What a restriction keeps from others, they are told of (GDPR art. 19; dsar rules 51, 56)."""
+        recipients = unit.recipients(case.controller, _subject(case))
+        usecases.carry_out_limit(unit.desk, case.id, step.lines[0], recipients=recipients)
 
     def _verify(self, unit: Unit, case: Case, step: Next) -> None:
         usecases.verify_erasure(unit.desk, case.id, step.lines[0])

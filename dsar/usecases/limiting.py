@@ -31,11 +31,11 @@ _ENDS = frozenset({Outcome.REFUSED, Outcome.CANNOT_IDENTIFY, Outcome.WITHDRAWN_B
 
 
 def bind_limits(desk: Desk, case: Case, by: Actor) -> None:
-    """Stop what each undecided line asks to stop, once its identity is proved (dsar rules 8, 51, 52).
+    """Stop what each undecided line asks to stop, once its identity is proved (dsar rules 7, 8, 51, 52).
 
     Again changes nothing; a person nobody knows, or whose keys are gone, has nothing that could be stopped.
     """
-    asked = [line for line in case.lines.values() if line.right in LIMITING and line.outcome is None]
+    asked = [line for line in case.lines.values() if line.right in CARRIED_OUT_AT_ONCE and line.outcome is None]
     proved = [line for line in asked if isinstance(identity_of(desk, case, line), identity.Enough)]
     subject = case.subject
     if not proved or subject is None or not desk.agreements.limits.knows(case.controller, subject):
@@ -101,6 +101,9 @@ def _decision(desk: Desk, case: Case, line: Line) -> e.LineDecided:
 
 
 def _bind(desk: Desk, case: Case, subject: SubjectRef, line: Line, by: Actor) -> None:
+    if line.right is Right.WITHDRAWAL:
+        _withdraw(desk, case, subject)  # at once, whoever has to approve the letter (rule 7)
+        return
     _BINDS[line.right](desk, Whose(case.controller, subject, line.id), _act(desk, case, by))
 
 
@@ -128,15 +131,20 @@ _BINDS: Mapping[Right, Callable[[Desk, Whose, Act], None]] = {
 def _done(desk: Desk, case: Case, subject: SubjectRef, line: Line, by: Actor) -> str:
     """Do it, unless it is done, and return what shows it; the line itself where there was nothing to stop."""
     if line.right is Right.WITHDRAWAL:
-        # whoever carries it out, it is the subject's word that ends a consent
-        who, through = told_by.Actor(ActorKind.SUBJECT, subject), told_by.Channel.CASE
-        ended = consents.withdraw_all(
-            desk.agreements, controller=case.controller, subject=subject, by=who, channel=through, at=desk.clock.now()
-        )
-        return ended[0].id if ended else line.id
+        return next(iter(_withdraw(desk, case, subject)), line.id)
     if not _kept(desk, case, subject, line) and desk.agreements.limits.knows(case.controller, subject):
         _bind(desk, case, subject, line, by)
     return next(iter(_kept(desk, case, subject, line)), line.id)
+
+
+def _withdraw(desk: Desk, case: Case, subject: SubjectRef) -> list[str]:
+    """Whoever carries it out, it is the subject's word that ends a consent; return those this case has ended."""
+    who, through = told_by.Actor(ActorKind.SUBJECT, subject), told_by.Channel.CASE
+    consents.withdraw_all(
+        desk.agreements, controller=case.controller, subject=subject, by=who, channel=through, at=desk.clock.now()
+    )
+    ended = [(one.id, one.end) for one in desk.agreements.consents.of_subject(case.controller, subject)]
+    return [name for name, end in ended if end and end.channel is through and end.at >= case.recorded_at]
 
 
 def _kept(desk: Desk, case: Case, subject: SubjectRef, line: Line) -> list[str]:
