@@ -19,9 +19,10 @@ from app.cli.opening import opened
 from app.sdk.sealed import SealError
 from app.vault.core import Vault
 from app.vault.errors import VaultError
-from app.wiring import House, restored_vault
+from app.wiring import restored_vault
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 OPENS = "opens"
 
 
@@ -45,22 +46,27 @@ def backup(file: Path) -> None:
 
 
 @keys.command("try")
-@click.argument("records", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--store", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a restored copy")
-def try_records(records: Path, store: Path | None) -> None:
+@click.argument("records", nargs=-1, required=True, type=EXISTING)
+@click.option("--store", type=EXISTING, help="a restored copy of the key store, to be tried as well")
+def try_records(records: tuple[Path, ...], store: Path | None) -> None:
     """Say how many sealed records open, with today's key provider; nothing they say is shown.
 
-    RECORDS has one JSON object a line: handle, category, record_id, sealed (base64). Leaves with 1 unless all open.
+    RECORDS have one JSON object a line: handle, category, record_id, sealed (base64). Prints JSON: how many of each
+    file opened or were refused, `live` and, with --store, `restored`. Leaves with 1 unless all open.
     """
     with opened() as house:
-        vault = _vault(house, store)
-        found = Counter(_tried(vault, line) for line in records.read_text(encoding="utf-8").splitlines() if line)
-    click.echo(json.dumps(dict(sorted(found.items()))))
-    sys.exit(0 if set(found) == {OPENS} else FAULTY)
+        vaults = {"live": house.vault}
+        if store is not None:
+            vaults["restored"] = restored_vault(house.settings, f"sqlite:///{store.resolve()}")
+        found = {name: {file.name: _counts(vault, file) for file in records} for name, vault in vaults.items()}
+    click.echo(json.dumps(found))
+    told = {code for files in found.values() for counts in files.values() for code in counts}
+    sys.exit(0 if told == {OPENS} else FAULTY)
 
 
-def _vault(house: House, store: Path | None) -> Vault:
-    return restored_vault(house.settings, f"sqlite:///{store.resolve()}") if store is not None else house.vault
+def _counts(vault: Vault, records: Path) -> dict[str, int]:
+    lines = records.read_text(encoding="utf-8").splitlines()
+    return dict(sorted(Counter(_tried(vault, line) for line in lines if line).items()))
 
 
 def _tried(vault: Vault, line: str) -> str:

@@ -60,15 +60,19 @@ def test_a_restored_copy_opens_the_survivor_alone(environment: dict[str, str], t
     records.write_text("\n".join(lines) + "\n")
     one.write_text(lines[1] + "\n")
     assert CliRunner().invoke(main, ["keys", "backup", str(copy)]).exit_code == 0
-    assert _tried(str(records)) == (0, {"opens": 2})
-    assert _tried(str(records), "--store", str(copy)) == (0, {"opens": 2})
+    both, opens = (
+        (str(records), str(one), "--store", str(copy)),
+        {"records.ndjson": {"opens": 2}, "one.ndjson": {"opens": 1}},
+    )
+    assert _tried(*both) == (0, {"live": opens, "restored": opens})
     _erase(house, ana)
     house.close()
-    assert _tried(str(records)) == (1, {"erased": 1, "opens": 1})
-    assert _tried(str(one)) == (0, {"opens": 1}), "the survivor opens from the live store"
-    code, found = _tried(str(records), "--store", str(copy))
+    code, found = _tried(*both)
     assert code == 1
-    assert found.get("opens", 0) == 0, "a whole partition's copies are dead: its root is destroyed in the provider"
+    assert found["live"] == {"records.ndjson": {"erased": 1, "opens": 1}, "one.ndjson": {"opens": 1}}
+    dead = {"records.ndjson": {"root_destroyed": 2}, "one.ndjson": {"root_destroyed": 1}}
+    assert found["restored"] == dead, "a whole partition's copies are dead: its root is destroyed in the provider"
+    assert _tried(str(one)) == (0, {"live": {"one.ndjson": {"opens": 1}}}), "the survivor opens from the live store"
 
 
 def test_what_is_no_record_is_said_and_nothing_is_shown(environment: dict[str, str], tmp_path: Path) -> None:
@@ -78,4 +82,4 @@ def test_what_is_no_record_is_said_and_nothing_is_shown(environment: dict[str, s
         + json.dumps({"handle": "a", "category": "b", "record_id": "c", "sealed": "AAAA"})
         + "\n"
     )
-    assert _tried(str(records)) == (1, {"not_a_record": 2, "not_sealed": 1})
+    assert _tried(str(records)) == (1, {"live": {"records.ndjson": {"not_a_record": 2, "not_sealed": 1}}})
