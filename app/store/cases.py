@@ -198,6 +198,18 @@ class SqlCases:
         """Raises CaseUnknown."""
         return CaseId(_known(self._fresh(CaseMessageRow, message)).case)
 
+    def quiet(
+        self, before: datetime, states: Collection[State], *, limit: int, after: CaseId | None = None
+    ) -> Sequence[tuple[CaseId, int]]:
+        """Return cases in these states to which nothing happened since `before`, with their version, by id."""
+        last = and_(CaseEventRow.case == CaseRow.id, CaseEventRow.version == CaseRow.version)
+        query = select(CaseRow.id, CaseRow.version).join(CaseEventRow, last).where(CaseEventRow.at < before)
+        query = query.where(CaseRow.ended.is_(False), CaseRow.state.in_([one.value for one in states]))
+        if after is not None:
+            query = query.where(CaseRow.id > after)
+        rows = self._session.execute(query.order_by(CaseRow.id).limit(limit))
+        return [(CaseId(case), version) for case, version in rows]
+
     # --- holders
 
     def add_task(self, task: HolderTask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from app.calendars import Calendars
 from app.outbound.package import Copies
@@ -19,18 +20,23 @@ from app.vault.keys import Scope
 from app.wiring.caseunit import CaseUnitFace, SparingSubjects, UnknownHolderError, holding_party
 from app.wiring.office import CaseOffice
 from app.workflows.cases import CaseWork, Waits
-from app.workflows.durable import Handler
+from app.workflows.durable import Handler, Sweep
 from app.workflows.mail import MailUnit
-from app.workflows.proceeding import CaseCourse
+from app.workflows.proceeding import SWEPT, CaseCourse
 from consent.policy import Policy
 from consent.vocabulary import ComponentId, ControllerId, PartyId, Shredded, SubjectRef
+from dsar.case import State
 from dsar.ports import Desk
 from dsar.practice import Practice
-from dsar.usecases import dispatch_message
+from dsar.usecases import PROCEED, dispatch_message
 
 __all__ = ["NOTES", "CaseUnitFace", "Casework", "SparingSubjects", "UnknownHolderError", "VaultNotes", "holding_party"]
 
 NOTES = "case.notes"
+_STILL = timedelta(hours=1)
+_LOOKS = 500
+_MOVING = (State.RECEIVED, State.VERIFIED, State.REVIEW, State.DISPATCHING, State.DISPATCHED, State.RECIPIENTS_NOTIFIED)
+"""States in which something may be due without anybody else doing anything."""
 _OWN = SubjectRef("house")
 """Under whose keys notes of cases about nobody known rest."""
 
@@ -136,6 +142,28 @@ class Casework:
         )
         course = CaseCourse(self.unit, self.reading, office, self.waits)
         return {**work.handlers(), **course.handlers()}
+
+    def sweeps(self) -> Mapping[str, Sweep]:
+        """Return what is looked for each minute."""
+        return {"cases": self._look_again}
+
+    def _look_again(self) -> int:
+        """Look again at cases that stand still, once an hour: their own look may have died of a fault.
+
+        The hour is in the attempt's number, so that every sweep of the same hour asks for the same look.
+        """
+        now, after, done = self.units.clock.now(), None, 0
+        attempt = SWEPT * int(now.timestamp() // _STILL.total_seconds())
+        while True:
+            with self.unit() as unit:
+                found = SqlCases(unit.records.session).quiet(now - _STILL, _MOVING, limit=_LOOKS, after=after)
+                for case, version in found:
+                    unit.desk.work.enqueue(PROCEED, f"{case}/{version}/{attempt}")
+                unit.commit()
+            done += len(found)
+            if len(found) < _LOOKS:
+                return done
+            after = found[-1][0]
 
     def mail_sent(self, unit: MailUnit, mail: str) -> None:
         """Note that a letter left which is itself the message of a case: the one that brings a certificate (rule 60).

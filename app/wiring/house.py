@@ -100,7 +100,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     signing = {"seal_key": sealer.seal_key, "open_key": sealer.open_key}
     consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
     work.register(consentwork.handlers())
-    work.sweep_with(sweeps(units))
+    work.sweep_with({**sweeps(units), **casework.sweeps()})
     return House(
         settings=settings,
         policy=policy,
@@ -188,6 +188,13 @@ class OwnSeals:
 
     def open_mail(self, controller: ControllerId, mail: str, sealed: bytes) -> bytes:
         return self._vault.open(self._scope(controller, _OWN, "mail", KeyClass.DATA), mail, sealed)
+
+    def answer(self, controller: ControllerId, request: str, plaintext: bytes) -> bytes:
+        """Seal an answer that is kept for whoever asks again."""
+        return self._vault.seal(self._scope(controller, _OWN, "answers", KeyClass.DATA), request, plaintext)
+
+    def open_answer(self, controller: ControllerId, request: str, sealed: bytes) -> bytes:
+        return self._vault.open(self._scope(controller, _OWN, "answers", KeyClass.DATA), request, sealed)
 
     def seal_key(self, plaintext: bytes) -> bytes:
         """Seal a signing key of the service."""

@@ -19,8 +19,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions, StepOptions
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from consent.ports import Clock
@@ -56,9 +57,23 @@ class UnknownWorkError(LookupError):
     """Work of a kind nobody registered was asked for; refused when it is enqueued, not when it would run."""
 
 
+_PATIENCE: Final[StepOptions] = {
+    "retries_allowed": True,
+    "max_attempts": 6,
+    "interval_seconds": 1.0,
+    "backoff_rate": 3.0,
+}
+"""Two minutes: a database that restarts, a disk that is busy."""
+
+
 class _RecordedSteps:
     def run(self, name: str, effect: Callable[[], StepResult]) -> StepResult:
-        return DBOS.run_step({"name": name}, effect)
+        return DBOS.run_step({**_PATIENCE, "name": name, "should_retry": _passes}, effect)
+
+
+def _passes(fault: BaseException) -> bool:
+    """Say whether trying again may help: the machine failed, not what was asked of it."""
+    return isinstance(fault, OperationalError | InterfaceError | OSError)
 
 
 class DurableWork:

@@ -42,6 +42,8 @@ from dsar.vocabulary import (
 )
 
 HOUSE_HOLDER: Final = ComponentId(HOUSE)
+SWEPT: Final = 1000
+"""From this attempt on it is a sweep that looks, by the hour; it sets no timer, for it comes again."""
 _WAITING: Final = "waiting"
 _OVERTAKEN: Final = "overtaken"
 """Somebody wrote to the case since: with that version a look of its own was asked for."""
@@ -193,7 +195,8 @@ class CaseCourse(Generic[Unit, Copy]):
             copy = self._office.make(unit, seen, step.lines[0]) if step.turn is Turn.SEAL else None
             now = unit.desk.clock.now()
         if step.turn is Turn.WAIT:
-            return self._later(look, step.until) if step.until is not None and step.until > now else _WAITING
+            timed = step.until is not None and step.until > now and look.attempt < SWEPT
+            return self._later(look, step.until) if timed else _WAITING
         with self._unit() as unit:
             found = unit.desk.cases.get(look.case)
             if found.version != look.version:
@@ -230,7 +233,7 @@ class CaseCourse(Generic[Unit, Copy]):
             unit.commit()
         return "again"
 
-    def _later(self, look: Look, due: datetime) -> str:
+    def _later(self, look: Look, due: datetime | None) -> str:
         with self._unit() as unit:
             unit.desk.work.enqueue(usecases.PROCEED, look.next, due=due)
             unit.commit()

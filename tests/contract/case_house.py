@@ -201,8 +201,22 @@ def ask(house: House, rows: int = 310, rights: tuple[Right, ...] = (Right.ACCESS
     accounts, files = Holder(house, ACCOUNTS, BALANCES, Basis.CONSENT), Holder(house, FILES, PAPERS, Basis.OTHER)
     accounts.store(subject, *({"bank": "=HYPERLINK(1)", "balance": n} for n in range(rows)))
     files.store(subject, {"kind": "passport", "number": "X1"})
+    with house.casework.unit() as unit:
+        opened = usecases.open_case(unit.desk, _intake(house, subject, rights))
+        assert opened.case is not None
+        unit.commit()
+    lines = [opened.lines.get(right, LineId("none")) for right in (Right.ACCESS, Right.ERASURE)]
+    return Story(house, subject, {ACCOUNTS: accounts, FILES: files}, opened.case, *lines)
+
+
+def intake_of(story: Story, *rights: Right) -> Intake:
+    """The same person asks for something else."""
+    return _intake(story.house, story.subject, rights)
+
+
+def _intake(house: House, subject: SubjectRef, rights: tuple[Right, ...]) -> Intake:
     before = now() - timedelta(days=400)
-    intake = Intake(
+    return Intake(
         controller=house.controller,
         subject=subject,
         rights=rights,
@@ -213,12 +227,6 @@ def ask(house: House, rows: int = 310, rights: tuple[Right, ...] = (Right.ACCESS
         text="Tout, puis effacez",
         proofs=(Proof(Method.PASSKEY, now(), "pk_1", before),),
     )
-    with house.casework.unit() as unit:
-        opened = usecases.open_case(unit.desk, intake)
-        assert opened.case is not None
-        unit.commit()
-    lines = [opened.lines.get(right, LineId("none")) for right in (Right.ACCESS, Right.ERASURE)]
-    return Story(house, subject, {ACCOUNTS: accounts, FILES: files}, opened.case, *lines)
 
 
 def checklist() -> dict[Section, Filled | NoneToReport]:

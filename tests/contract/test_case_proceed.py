@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,10 +22,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from babel.dates import format_date
+from sqlalchemy import update
 
 from app.outbound.outbox import Delivered, LocalOutbox
 from app.outbound.uploads import Whose
 from app.store.disclosures import Disclosure
+from app.store.rows.cases import CaseEventRow
 from app.wiring import House
 from consent import events as ce
 from consent import usecases as agreements
@@ -317,6 +320,38 @@ def check_after(story: town.Story, consent: ConsentId) -> None:
     assert "case.left_to_staff" not in history
     told = "".join(town.jobs(house.records))
     assert not any(word in told for word in ("Ana", "example.org", "passport", "HYPERLINK", token))
+
+
+def test_a_look_that_died_is_taken_again_within_the_hour(house: House) -> None:
+    """Operations.md section 3: nothing is lost, not even to a fault that no restart resumes."""
+    house.work.register(town.BY_HAND)
+    story = town.ask(house, rows=2, rights=(Right.ACCESS,))
+    time.sleep(0.5)
+    house.work.register(house.casework.handlers())
+    assert house.casework.sweeps()["cases"]() == 0, "what moved lately has its own look"
+    with house.records.begin() as connection:
+        connection.execute(update(CaseEventRow).values(at=town.now() - timedelta(hours=2)))
+    assert case_of(story).state is State.VERIFIED
+    assert house.casework.sweeps()["cases"]() == house.casework.sweeps()["cases"]() == 1
+    until(lambda: len(open_tasks(story)) == 2, story)
+
+
+def test_what_stops_a_use_stops_it_at_once_and_is_answered(house: House) -> None:
+    """Dsar rules 7, 8: the consent is gone before anybody approved the letter."""
+    story = town.ask(house, rows=2, rights=(Right.RECTIFICATION,))
+    consent = agree(story)
+    with story.desk() as desk:
+        asked = usecases.open_case(desk, town.intake_of(story, Right.WITHDRAWAL, Right.MARKETING_OBJECTION))
+    with house.units.reading() as unit:
+        found = unit.consents.find(house.controller, consent)
+    assert found is not None
+    assert found.state is Agreed.WITHDRAWN
+    other = replace(story, case=asked.case)
+    until(state(other, State.APPROVAL), other)
+    with other.desk() as desk:
+        usecases.approve(desk, other.case, town.DPO)
+    until(state(other, State.CLOSED), other)
+    assert all(line.carried_out for line in case_of(other).lines.values())
 
 
 def test_an_erasure_alone_waits_for_no_copy(house: House) -> None:
