@@ -32,8 +32,7 @@ import httpx
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.sdk.dpop import Prover, new_key, public_jwk, thumbprint
-from bench.load import ASSERTION, assertion
-from bench.stage import RESOURCE
+from bench.load import ASSERTION, RESOURCE, assertion
 from bench.table import ROOT, Row, against, printed
 
 HOST = "127.0.0.1"

@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.sdk.dpop import public_jwk, thumbprint
 
+RESOURCE = "https://holder.bench.example"
+"""The address under which the bench's holder is an audience."""
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 

@@ -21,6 +21,7 @@ from app.sdk.scopes import Scope
 from app.settings import read_settings
 from app.tokens.records import Client, GrantType
 from app.wiring import House, build, migrate
+from bench.load import RESOURCE
 from consent import usecases
 from consent.events import Actor, ActorKind, Channel, Evidence
 from consent.journey import Agreement
@@ -28,7 +29,6 @@ from consent.proposal import Proposal
 from consent.vocabulary import CategoryId, Locale, PartyId, PurposeId
 
 PURPOSE, READER, HOLDER = PurposeId("wealth_overview"), PartyId("collecte"), PartyId("nuage")
-RESOURCE = "https://holder.bench.example"
 
 
 @dataclass(frozen=True)
