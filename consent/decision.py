@@ -197,6 +197,23 @@ def decide(question: Question, facts: Facts) -> Permit | Deny:
     return Permit(obligations, stands_on.id if stands_on else None, stands_on.version if stands_on else None)
 
 
+def held_back(policy: Policy, standing: Standing, consent: Consent, at: datetime) -> tuple[Reason, ...]:
+    """Return why nothing is read under a consent that is in force: what its subject restricted or objected to."""
+    terms = consent.terms
+    question = Question(
+        party=terms.party,
+        component=None,
+        purpose=terms.purpose,
+        categories=consent.categories,
+        action=Action.READ,
+        subject=terms.subject,
+        attended=True,
+        at=at,
+    )
+    facts = Facts(policy, consent=consent, restrictions=standing.restrictions, objections=standing.objections)
+    return tuple(_check_rights(question, facts)) if consent.state_at(at) is State.ACTIVE else ()
+
+
 def local_day(policy: Policy, controller: ControllerId, at: datetime) -> date:
     """Return the day it is for the controller, whose contracts and grants run by the day. Raises KeyError."""
     return at.astimezone(ZoneInfo(policy.controllers[controller].time_zone)).date()

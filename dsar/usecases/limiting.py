@@ -131,20 +131,31 @@ _BINDS: Mapping[Right, Callable[[Desk, Whose, Act], None]] = {
 def _done(desk: Desk, case: Case, subject: SubjectRef, line: Line, by: Actor) -> str:
     """Do it, unless it is done, and return what shows it; the line itself where there was nothing to stop."""
     if line.right is Right.WITHDRAWAL:
-        return next(iter(_withdraw(desk, case, subject)), line.id)
+        _withdraw(desk, case, subject)
+        return next(iter(_withdrawn(desk, case, subject)), line.id)
     if not _kept(desk, case, subject, line) and desk.agreements.limits.knows(case.controller, subject):
         _bind(desk, case, subject, line, by)
     return next(iter(_kept(desk, case, subject, line)), line.id)
 
 
-def _withdraw(desk: Desk, case: Case, subject: SubjectRef) -> list[str]:
-    """Whoever carries it out, it is the subject's word that ends a consent; return those this case has ended."""
-    who, through = told_by.Actor(ActorKind.SUBJECT, subject), told_by.Channel.CASE
+def _withdraw(desk: Desk, case: Case, subject: SubjectRef) -> None:
+    """Whoever carries it out, it is the subject's word that ends a consent; not one asked after the request came."""
     consents.withdraw_all(
-        desk.agreements, controller=case.controller, subject=subject, by=who, channel=through, at=desk.clock.now()
+        desk.agreements,
+        controller=case.controller,
+        subject=subject,
+        by=told_by.Actor(ActorKind.SUBJECT, subject),
+        channel=told_by.Channel.CASE,
+        at=desk.clock.now(),
+        before=case.recorded_at,
     )
-    ended = [(one.id, one.end) for one in desk.agreements.consents.of_subject(case.controller, subject)]
-    return [name for name, end in ended if end and end.channel is through and end.at >= case.recorded_at]
+
+
+def _withdrawn(desk: Desk, case: Case, subject: SubjectRef) -> list[str]:
+    """The consents that ended through a request since this one came."""
+    ends = {one.id: one.end for one in desk.agreements.consents.of_subject(case.controller, subject)}
+    through = told_by.Channel.CASE
+    return [id_ for id_, end in ends.items() if end and end.channel is through and end.at >= case.recorded_at]
 
 
 def _kept(desk: Desk, case: Case, subject: SubjectRef, line: Line) -> list[str]:

@@ -6,7 +6,7 @@ GDPR arts 7(3), 18, 21; dsar rules 7, 8, 51, 52, 56. The decision itself is aske
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine
@@ -247,7 +247,7 @@ def test_a_case_taken_up_again_stops_again(desk) -> None:  # dsar rule 20
     assert objected(session, desk) == {AUDIT}
 
 
-def _consent(desk: Desk, name: str, basis: LegalBasis) -> ConsentId:
+def _consent(desk: Desk, name: str, basis: LegalBasis, moment: datetime = START) -> ConsentId:
     person, id_ = ev.Actor(ev.ActorKind.SUBJECT, ANNA), ConsentId(f"con_{name}")
     terms = ev.Terms(
         controller=BANK,
@@ -261,7 +261,7 @@ def _consent(desk: Desk, name: str, basis: LegalBasis) -> ConsentId:
         authorisers=Authorisers((ANNA,)),
         notice_version=1,
         longest_days=180,
-        history_from=START.date(),
+        history_from=moment.date(),
         frequency_per_day=1,
         attended_only=False,
         data_life_days=None,
@@ -270,16 +270,16 @@ def _consent(desk: Desk, name: str, basis: LegalBasis) -> ConsentId:
         connection=None,
         mandate=None,
         supersedes=None,
-        offer_until=START + timedelta(days=30),
+        offer_until=moment + timedelta(days=30),
     )
-    record = desk.agreements.consents.add(id_, ev.Requested(START, person, ev.Channel.PAGE, terms))
+    record = desk.agreements.consents.add(id_, ev.Requested(moment, person, ev.Channel.PAGE, terms))
     given = ev.Given(
-        START,
+        moment,
         person,
         ev.Channel.PAGE,
         ANNA,
         frozenset({BALANCES}),
-        START + timedelta(days=90),
+        moment + timedelta(days=90),
         attended_only=False,
         institution=None,
         access_path=None,
@@ -289,19 +289,31 @@ def _consent(desk: Desk, name: str, basis: LegalBasis) -> ConsentId:
     return id_
 
 
-def test_a_granted_withdrawal_ends_every_consent_and_no_contract(desk) -> None:  # GDPR art. 7(3), dsar rule 7
+def test_a_withdrawal_ends_every_consent_at_once_and_no_contract(desk) -> None:  # GDPR art. 7(3), dsar rule 7
     desk, _ = desk
     agreed, contract = _consent(desk, "a", LegalBasis.CONSENT), _consent(desk, "b", LegalBasis.CONTRACT)
     case, lines = opened(desk, Right.WITHDRAWAL, proofs=())
+    states = [desk.agreements.consents.find(BANK, one).state for one in (agreed, contract)]
+    assert states == [ConsentState.WITHDRAWN, ConsentState.ACTIVE]
     decided(desk, case, lines[Right.WITHDRAWAL])
     usecases.carry_out_limit(desk, case, lines[Right.WITHDRAWAL])
     usecases.carry_out_limit(desk, case, lines[Right.WITHDRAWAL])
-    states = [desk.agreements.consents.find(BANK, one).state for one in (agreed, contract)]
-    assert states == [ConsentState.WITHDRAWN, ConsentState.ACTIVE]
     assert desk.cases.get(case).lines[lines[Right.WITHDRAWAL]].carried_out == agreed
     assert [kind for kind, *_ in desk.journal.entries].count("consent.withdrawn") == 1
     replied(desk, case, lines[Right.WITHDRAWAL])
     assert usecases.close(desk, case) is e.Ending.CLOSED
+
+
+def test_what_is_agreed_to_after_a_withdrawal_is_not_taken_back_with_it(desk) -> None:  # dsar rule 7
+    desk, _ = desk
+    case, lines = opened(desk, Right.WITHDRAWAL, proofs=())
+    at(desk, START + timedelta(days=1))
+    later = _consent(desk, "later", LegalBasis.CONSENT, START + timedelta(days=1))
+    usecases.prove_identity(desk, case, passkey(START), ME)
+    decided(desk, case, lines[Right.WITHDRAWAL])
+    usecases.carry_out_limit(desk, case, lines[Right.WITHDRAWAL])
+    assert desk.agreements.consents.find(BANK, later).state is ConsentState.ACTIVE
+    assert desk.cases.get(case).lines[lines[Right.WITHDRAWAL]].carried_out == lines[Right.WITHDRAWAL]
 
 
 @pytest.mark.parametrize("right", [Right.ACCESS, Right.ERASURE, Right.RECTIFICATION])

@@ -13,12 +13,13 @@ from werkzeug.wrappers import Response
 
 from app.http import facts, renewing
 from app.http.chrome import speak_for
-from app.http.doors import doors
+from app.http.doors import DoorUnit, doors
 from app.http.errors import NotHere
 from app.http.guard import anyone, current_controller, current_subject, subject
 from app.http.locale import people
 from app.http.places import stop_seal
 from consent import usecases
+from consent.decision import held_back
 from consent.events import Actor, ActorKind, Channel
 from consent.record import FINAL, Consent, State
 from consent.vocabulary import ConsentId, ControllerId
@@ -41,9 +42,12 @@ def listed() -> str:
         for record in every
         if state in {"", record.state_at(now).value} and purpose in {"", record.terms.purpose}
     ]
+    with of.reading() as unit:
+        held = {record.id: reasons for record in found if (reasons := _held(unit, record))}
     return render_template(
         "pages/agreements.html",
         records=found,
+        held=held,
         all_records=every,
         states={record.state_at(now).value: facts.status(record, now)[0] for record in every},
         chosen={"status": state, "purpose": purpose},
@@ -62,9 +66,11 @@ def shown(consent: str) -> str:
         mine = record.terms.subject == current_subject()
         found = unit.receipts.of_consent(current_controller(), record.id) if mine else ()
         done = {each.occasion: each.at for each in unit.notices.of_consent(current_controller(), record.id)}
+        held = _held(unit, record)
     return render_template(
         "pages/agreement.html",
         record=record,
+        held=held,
         events=events,
         reads=reads,
         receipts=found,
@@ -161,6 +167,14 @@ def _stop_page(record: Consent, keep: str, *, signed_link: bool) -> str:
         signed_link=signed_link,
         **_words(),
     )
+
+
+def _held(unit: DoorUnit, record: Consent) -> tuple[str, ...]:
+    """Return why nothing is read under it though it is in force (dsar rules 8, 51, 52)."""
+    terms, at = record.terms, doors().clock.now()
+    standing = unit.standings.standing(terms.subject, terms.purpose, at)
+    reasons = held_back(doors().policy, standing, record, at) if standing is not None else ()
+    return tuple(reason.value for reason in reasons)
 
 
 def _me() -> Actor:
