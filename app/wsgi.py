@@ -18,7 +18,7 @@ harden_process()
 _read = read_settings(os.environ)
 migrate(_read)
 _house = build(_read)
-_house.work.launch()
+_house.start()
 atexit.register(_house.close)
 application = serving(_house)
 if isinstance(application, FastLane):

@@ -154,7 +154,7 @@ def ledger_verify(arguments: tuple[str, ...]) -> None:
 def worker() -> None:
     """Carry out the durable work alone, until interrupted."""
     with opened() as house:
-        house.work.launch()
+        house.start()
         click.echo("carrying out durable work; Ctrl-C stops")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 

@@ -50,6 +50,7 @@ def application(house: House) -> Flask:
 def _checks(house: House) -> dict[str, health.Check]:
     return {
         "records": lambda: _answers(lambda: house.ledger.waiting() >= 0),
+        "ledger": lambda: house.integrator.sound,
         "keys": lambda: _answers(lambda: house.vault.erasures.pending() is not None),
         "key_provider": lambda: _answers(lambda: house.seals.open_key(house.seals.seal_key(b"ready")) == b"ready"),
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import policyfiles
 from app.calendars import Calendars
@@ -36,6 +37,7 @@ from app.wiring.sweeping import sweeps
 from app.workflows.cases import Waits
 from app.workflows.consents import ConsentWork
 from app.workflows.durable import DurableWork, Handler
+from app.workflows.integrating import Integrator
 from app.workflows.mail import Postman
 from consent.policy import Policy
 from consent.vocabulary import ControllerId, SubjectRef
@@ -71,10 +73,17 @@ class House:
     seals: OwnSeals
     casework: Casework
     consentwork: ConsentWork
+    integrator: Integrator
+
+    def start(self) -> None:
+        """Carry out the durable work in this process, and give ledger entries their places."""
+        self.work.launch()
+        self.integrator.start()
 
     def close(self) -> None:
-        """Stop the durable work and let go of both databases."""
+        """Stop the durable work and the integrator, and let go of both databases."""
         self.work.stop()
+        self.integrator.stop()
         self.records.dispose()
         self.keys.dispose()
 
@@ -101,6 +110,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
     work.register(consentwork.handlers())
     work.sweep_with({**sweeps(units), **casework.sweeps()})
+    ledger = LeafStore(records, NoteSigner(_LEDGER_NAME, service_key(folder / "ledger.key", os.urandom)), clock)
     return House(
         settings=settings,
         policy=policy,
@@ -108,13 +118,14 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         records=records,
         keys=keys,
         vault=vault,
-        ledger=LeafStore(records, NoteSigner(_LEDGER_NAME, service_key(folder / "ledger.key", os.urandom)), clock),
+        ledger=ledger,
         units=units,
         profiles=profiles,
         work=work,
         seals=sealer,
         casework=casework,
         consentwork=consentwork,
+        integrator=Integrator(ledger, SQLAlchemyError),
     )
 
 
