@@ -85,10 +85,19 @@ class EvaluationAsk(Schema):
     context = fields.Dict()
 
 
-class EvaluationsAsk(EvaluationAsk):
+class EvaluationItem(Schema):
+    """One of several questions: what it says otherwise than the top."""
+
+    subject = fields.Nested(EntitySchema)
+    action = fields.Nested(EntitySchema)
+    resource = fields.Nested(EntitySchema)
+    context = fields.Dict()
+
+
+class EvaluationsAsk(EvaluationItem):
     """Several questions; what is said at the top holds for each item that does not say otherwise."""
 
-    evaluations = fields.List(fields.Nested(EvaluationAsk))
+    evaluations = fields.List(fields.Nested(EvaluationItem))
     options = fields.Dict()
 
 

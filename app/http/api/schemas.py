@@ -75,7 +75,7 @@ class Bytes(fields.Field[bytes]):
     """Bytes as base64url without padding (RFC 4648 section 5); `length` fixes how many."""
 
     def __init__(self, *, length: int | None = None, **more: Any) -> None:
-        super().__init__(**more)
+        super().__init__(metadata={"type": "string", "format": "base64url"}, **more)
         self._length = length
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> bytes:
