@@ -140,6 +140,31 @@ class BodyInvalid(DoorError):
         self.fields = fields
 
 
+class IdempotencyKeyInvalid(DoorError):
+    """An Idempotency-Key has 1 to 255 visible ASCII characters."""
+
+    code = "idempotency_key_invalid"
+
+
+class IdempotencyKeyReused(DoorError):
+    """This Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyInProgress(DoorError):
+    """The same request is under way; ask again for its answer."""
+
+    code = "idempotency_in_progress"
+    retry_after = 1
+
+
+class IdempotencyNotOffered(DoorError):
+    """Keys and plaintexts are never kept for a second asking; send the request without an Idempotency-Key."""
+
+    code = "idempotency_not_offered"
+
+
 class PresentedTokenRefused(DoorError):
     """The token that was presented to the caller does not stand: unknown, for another audience, over, or revoked."""
 

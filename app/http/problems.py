@@ -32,6 +32,10 @@ from app.http.errors import (
     FormForged,
     FormInvalid,
     HandleUnknown,
+    IdempotencyInProgress,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
+    IdempotencyNotOffered,
     LinkSpent,
     NotHere,
     NotSignedIn,
@@ -117,6 +121,10 @@ STATUS: dict[type[Exception], int] = {
     Unavailable: 503,
     BodyInvalid: 422,
     ChangedMeanwhile: 409,
+    IdempotencyKeyInvalid: 400,
+    IdempotencyNotOffered: 400,
+    IdempotencyKeyReused: 422,
+    IdempotencyInProgress: 409,
     AccessRefused: 403,
     PresentedTokenRefused: 403,
     HandleUnknown: 404,
@@ -428,7 +436,7 @@ def sentences(code: str) -> tuple[str, str]:
 def _with_headers(response: AnyResponse, error: Exception) -> AnyResponse:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    if isinstance(error, (TooManyTries, *PASSING)):
+    if isinstance(error, (TooManyTries, IdempotencyInProgress, *PASSING)):
         response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER))
     if isinstance(error, ClientUnknown):
         response.headers["WWW-Authenticate"] = 'DPoP error="invalid_token"'

@@ -21,6 +21,7 @@ from app.store.clients import SqlClients
 from app.store.consents import SqlConsents
 from app.store.disclosures import SqlDisclosures
 from app.store.exports import SqlExports, SqlReleaseCandidates
+from app.store.idempotency import SqlKeyedRequests
 from app.store.journeys import SqlJourneys
 from app.store.leaves import Randomness, Seal, SqlJournal, SqlLeafNumbers
 from app.store.limits import SqlLimits
@@ -193,6 +194,10 @@ class RecordsUnit:
     @property
     def reads(self) -> SqlTokens:
         return self.tokens
+
+    @once
+    def keyed_requests(self) -> SqlKeyedRequests:
+        return SqlKeyedRequests(self.session.connection())
 
     @once
     def adoptions(self) -> SqlAdoptions:

@@ -15,6 +15,7 @@ from app.wiring.agreements import agreement_units
 from app.wiring.faces import OAuthFace
 from app.wiring.holders import holder_units
 from app.wiring.house import House
+from app.wiring.idempotency import KeyedRequests, lending
 from consent import usecases
 from consent.decision import Deny, Permit, Question
 from consent.policy import Policy
@@ -42,20 +43,23 @@ def api_services(house: House, authorization: OAuthServices) -> ApiServices:
 
         return face
 
+    # only in these units can an Idempotency-Key bind what is done to the answer that is kept
+    writing = lending(house.units)
     return ApiServices(
         policy=house.policy,
         clock=house.units.clock,
         ids=house.units.ids,
-        writing=opened(house.units.writing),
+        writing=opened(writing),
         reading=opened(house.units.reading),
         keys=house.vault,
         ledger=house.ledger,
-        fulfilling=holder_units(house, house.units.writing),
+        fulfilling=holder_units(house, writing),
         pulling=holder_units(house, house.units.reading),
         parts=house.casework.files,
-        amending=agreement_units(house.units.writing, house.units.ids),
+        amending=agreement_units(writing, house.units.ids),
         agreements=agreement_units(house.units.reading, house.units.ids),
         open_receipt=house.consentwork.receipts.open,
+        keyed=KeyedRequests(house.units, house.seals),
     )
 
 

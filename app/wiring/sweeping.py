@@ -30,6 +30,7 @@ def sweeps(units: Units) -> Mapping[str, Sweep]:
         "counters": lambda: _committed(units, lambda unit, now: unit.counters.sweep(now - COUNTERS_FOR)),
         "journeys": lambda: _committed(units, lambda unit, now: unit.journeys.sweep(now - JOURNEYS_FOR)),
         "tokens": lambda: _committed(units, lambda unit, now: unit.tokens.purge(now, MOST_TOKENS)),
+        "answers": lambda: _committed(units, lambda unit, now: unit.keyed_requests.sweep(now, MOST_TOKENS)),
     }
 
 

@@ -19,6 +19,7 @@ from flask_smorest import Blueprint
 from marshmallow import Schema, fields, validate
 from werkzeug.exceptions import NotAcceptable, PreconditionFailed
 
+from app.http.api.idempotency import once_per_key
 from app.http.api.schemas import JsonBlueprint, refusals
 from app.http.api.services import ApiServices
 from app.http.doors import ClientActor
@@ -164,6 +165,7 @@ def consents(services: ApiServices) -> Blueprint:
 
     @room.route("/consents/<consent>/withdraw", methods=["POST"])
     @client(Scope.CONSENTS_WITHDRAW)
+    @once_per_key(room, services)
     @room.arguments(WithdrawalSchema)
     @room.response(200, ConsentSchema)
     @refusals(room, 400, 401, 403, 404, 412, 413, 415, 422)

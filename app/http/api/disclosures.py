@@ -17,6 +17,7 @@ from typing import Any
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields, validate
 
+from app.http.api.idempotency import once_per_key
 from app.http.api.schemas import Flag, JsonBlueprint, refusals
 from app.http.api.services import ApiServices, ApiUnit, Look
 from app.http.doors import ClientActor
@@ -78,6 +79,7 @@ def disclosures(services: ApiServices) -> Blueprint:
 
     @room.route("/disclosures", methods=["POST"])
     @client(Scope.DISCLOSURES_WRITE)
+    @once_per_key(room, services)
     @room.arguments(BatchSchema)
     @room.response(200, WrittenSchema)
     @refusals(room, 400, 401, 403, 413, 415, 422)

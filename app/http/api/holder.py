@@ -19,6 +19,7 @@ from flask_smorest import Blueprint
 from marshmallow import Schema, fields, validate
 from werkzeug.exceptions import UnsupportedMediaType
 
+from app.http.api.idempotency import once_per_key
 from app.http.api.schemas import JsonBlueprint, mimetype, refusals
 from app.http.api.services import ApiServices, HolderUnit, PartFiles
 from app.http.doors import ClientActor
@@ -125,6 +126,7 @@ def holder(services: ApiServices) -> Blueprint:
 
     @room.route("/heartbeat", methods=["POST"])
     @client(Scope.CASES_FULFIL)
+    @once_per_key(room, services)
     @room.arguments(HeartbeatSchema)
     @room.response(204)
     @refusals(room, 400, 401, 403, 413, 415, 422)
@@ -170,6 +172,7 @@ def holder(services: ApiServices) -> Blueprint:
 
     @room.route("/tasks/<task>/result", methods=["POST"])
     @client(Scope.CASES_FULFIL)
+    @once_per_key(room, services)
     @room.arguments(AnswerSchema)
     @room.response(204)
     @refusals(room, 400, 401, 403, 404, 409, 413, 415, 422, 503)

@@ -18,6 +18,7 @@ from flask import Response, jsonify
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields, validate
 
+from app.http.api.idempotency import never_by_key
 from app.http.api.schemas import Bytes, JsonBlueprint, base64url, refusals
 from app.http.api.services import ApiServices, ApiUnit, Lease, Look, Presented
 from app.http.doors import ClientActor
@@ -124,6 +125,7 @@ def keys(services: ApiServices) -> Blueprint:
 
     @room.route("/lease", methods=["POST"])
     @client(Permission.KEYS_LEASE)
+    @never_by_key
     @room.arguments(LeaseAsk)
     @room.response(200, LeaseSchema)
     @refusals(room, *errors)
@@ -148,6 +150,7 @@ def keys(services: ApiServices) -> Blueprint:
 
     @room.route("/seal", methods=["POST"])
     @client(Permission.KEYS_LEASE)
+    @never_by_key
     @room.arguments(SealAsk)
     @room.response(200, SealedSchema)
     @refusals(room, *errors)
@@ -161,6 +164,7 @@ def keys(services: ApiServices) -> Blueprint:
 
     @room.route("/open", methods=["POST"])
     @client(Permission.KEYS_LEASE)
+    @never_by_key
     @room.arguments(OpenAsk)
     @room.response(200, OpenedSchema)
     @refusals(room, *errors)

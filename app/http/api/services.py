@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from app.receipts import SealedReceipt
@@ -188,6 +189,54 @@ class PartFiles(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with an `Idempotency-Key`: keyed SHA-256 of the client and its key, and of everything it says."""
+
+    name: bytes
+    controller: ControllerId
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The right to carry a request out."""
+
+    name: bytes
+    controller: ControllerId
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """It was carried out; what was answered."""
+
+    answer: bytes = field(repr=False)
+
+
+class Taken(StrEnum):
+    """Why a name cannot be claimed."""
+
+    IN_PROGRESS = "in_progress"
+    OTHER_REQUEST = "other_request"
+
+
+class KeyedRequests(Protocol):
+    """Requests that clients named (api.md)."""
+
+    def claim(self, asked: Asked) -> Claimed | Answered | Taken: ...
+    def carrying(self, claimed: Claimed) -> AbstractContextManager[Callable[[bytes], bool]]:
+        """Make every unit that is opened inside one; calling what this yields commits all of it with the answer.
+
+        That returns False, and nothing happened, when the claim is somebody else's by then.
+        """
+        ...
+
+    def release(self, claimed: Claimed) -> None:
+        """Give back a claim that came to nothing; nothing happens when it was kept or taken over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class ApiServices:
     """Everything the JSON doors stand on."""
 
@@ -208,3 +257,4 @@ class ApiServices:
     """A unit nobody writes in."""
     open_receipt: Callable[[SealedReceipt], str | Shredded]
     """A stored receipt -> its compact JWS."""
+    keyed: KeyedRequests
