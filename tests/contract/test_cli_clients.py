@@ -159,6 +159,7 @@ def test_an_id_and_a_resource_are_one_client_s(at: House, tmp_path: Path) -> Non
         (json.dumps({**public_jwk(new_key()), "x": "AAAA"}), "not a public P-256 key"),
         (json.dumps({"kty": "RSA", "n": "AQAB", "e": "AQAB"}), "not a public P-256 key"),
     ],
+    ids=["empty", "list", "text", "secret", "private", "off-the-curve", "rsa"],
 )
 def test_only_a_public_p_256_key_is_taken(at: House, tmp_path: Path, content: str, said: str) -> None:
     file = tmp_path / "public.json"

@@ -1,4 +1,4 @@
-"""Receipts, limits, holders, certificates, releases
+"""Receipts, limits, holders, releases, kept answers
 
 Revision: 0002, after 0001.
 """
@@ -38,6 +38,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("component", name=op.f("pk_holder_heartbeats")),
     )
     op.create_index(op.f("ix_holder_heartbeats_controller"), "holder_heartbeats", ["controller"], unique=False)
+    op.create_table(
+        "keyed_requests",
+        sa.Column("name", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("controller", sa.String(length=64), nullable=False),
+        sa.Column("request", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("claim", sa.String(length=64), nullable=True),
+        sa.Column("claimed_until", Instant(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_keyed_requests")),
+    )
+    op.create_index(op.f("ix_keyed_requests_expires_at"), "keyed_requests", ["expires_at"], unique=False)
     op.create_table(
         "release_candidates",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -122,6 +134,8 @@ def downgrade() -> None:
     op.drop_table("consent_notices")
     op.drop_index(op.f("ix_release_candidates_controller"), table_name="release_candidates")
     op.drop_table("release_candidates")
+    op.drop_index(op.f("ix_keyed_requests_expires_at"), table_name="keyed_requests")
+    op.drop_table("keyed_requests")
     op.drop_index(op.f("ix_holder_heartbeats_controller"), table_name="holder_heartbeats")
     op.drop_table("holder_heartbeats")
     op.drop_index(op.f("ix_certificate_links_case_id"), table_name="certificate_links")
