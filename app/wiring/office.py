@@ -18,9 +18,10 @@ from app.outbound import household
 from app.outbound.checklist import Tailored, checklist
 from app.outbound.errors import PdfRefused
 from app.outbound.package import Copies, Copy, assemble
-from app.outbound.uploads import Upload, UploadRefused, Uploads, Whose, gather
+from app.outbound.uploads import File, Upload, UploadRefused, Uploads, Whose, gather
 from app.outbound.wording import Heading, code_words, package_words, speech_of
 from app.profiles import Profile, opened
+from app.receipts import Receipts
 from app.store.certificates import CertificateLink
 from app.store.unit import RecordsUnit
 from app.vault.core import Vault
@@ -168,7 +169,18 @@ class CaseOffice:
             words=package_words(self.policy, case.controller, speech, heading, names),
             made_at=made_at,
             readable=not elsewhere,
+            enclosed=self._receipts(unit, case, made_at),
         )
+
+    def _receipts(self, unit: CaseUnitFace, case: Case, made_at: datetime) -> list[File]:
+        """Return the signed receipts of every agreement there was by then, each a file of its own (rules 38, 39)."""
+        stored = unit.records.receipts.of_subject(case.controller, _known(case))
+        signed = [(one, Receipts(self.vault).open(one)) for one in stored if one.made_at <= made_at]
+        return [
+            (f"receipts/{one.id}.jws", "application/jose", text.encode())
+            for one, text in sorted(signed, key=lambda pair: pair[0].id)
+            if isinstance(text, str)
+        ]
 
     def _tailored(self, unit: CaseUnitFace, case: Case, answers: Collection[HolderAnswer]) -> Tailored:
         subject = _known(case)
