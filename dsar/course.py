@@ -26,6 +26,8 @@ BY_ITSELF = SEARCHING | AT_ONCE
 STOPPING = AT_ONCE | {Right.RESTRICTION, Right.OBJECTION}
 """Rights that are carried out by what the decision meets from then on, with no work elsewhere."""
 _GIVEN = (Outcome.GRANTED, Outcome.PARTLY_GRANTED)
+_SEARCHED = (State.REVIEW, State.APPROVAL, State.DISPATCHING, State.DISPATCHED, State.RECIPIENTS_NOTIFIED)
+"""States in which holders are not searched any more, or not for this case."""
 _SHORTEST_WAIT = timedelta(days=1)
 
 
@@ -198,6 +200,18 @@ def _before_erasure(case: Case, line: LineId, facts: Facts) -> Next:
     if over or all(_fetched(case, copy) for copy in copies):
         return Next(Turn.ERASE, (line,))
     return Next(Turn.WAIT, until=facts.erase_from)
+
+
+def uploads_spent(case: Case) -> bool:
+    """Say whether no copy will be made any more of what holders sent: every copy is sealed, or there will be none.
+
+    What is kept longer than that is kept for nothing (GDPR art. 5(1)(e); dsar rule 59).
+    """
+    if case.final:
+        return True
+    copies = [line for line in case.lines.values() if RIGHTS[line.right].seals_package]
+    settled = all(line.outcome is not None or line.id in case.packages.values() for line in copies)
+    return case.state in _SEARCHED and settled
 
 
 def _given_copies(case: Case) -> tuple[LineId, ...]:

@@ -195,6 +195,11 @@ class CopyPlace:
         """Say whether it can be opened at the moment `at`."""
         return self.package.revoked_at is None and at < self.package.expires_at
 
+    @property
+    def destroyed(self) -> bool:
+        """Say whether it was revoked; what only ran out is no longer there either (dsar rule 59)."""
+        return self.package.revoked_at is not None and self.package.revoked_at < self.package.expires_at
+
 
 GIVEN = frozenset({Outcome.GRANTED, Outcome.PARTLY_GRANTED})
 
@@ -226,8 +231,8 @@ def open_copy(desk: Desk, case: Case, line: str | None) -> tuple[CopyPlace, byte
     Raises NotHere (none, or not handed over), CopyRevoked, CopyExpired, Erased.
     """
     place = find_copy(desk, case, line)
-    if place.package.revoked_at is not None:
+    if place.destroyed:
         raise CopyRevoked
-    if desk.clock.now() >= place.package.expires_at:
+    if not place.alive(desk.clock.now()):
         raise CopyExpired
     return place, doors().copies.read(place.package.controller, place.package.subject, place.line.id)

@@ -310,6 +310,12 @@ class SqlCases:
         )
         return [_package(row) for row in self._session.scalars(query.execution_options(populate_existing=True))]
 
+    def expired(self, now: datetime, *, limit: int) -> Sequence[StoredPackage]:
+        """Return packages whose time is over and that are not revoked, the oldest first."""
+        query = select(PackageRow).where(PackageRow.expires_at <= now, PackageRow.revoked_at.is_(None))
+        query = query.order_by(PackageRow.expires_at, PackageRow.id).limit(limit)
+        return [_package(row) for row in self._session.scalars(query.execution_options(populate_existing=True))]
+
     def revoke_package(self, package: PackageId, at: datetime) -> None:
         """Kill a package for good; the first moment stands. Raises CaseUnknown."""
         row = _known(self._fresh(PackageRow, package))

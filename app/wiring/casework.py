@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,15 +27,18 @@ from app.workflows.proceeding import SWEPT, CaseCourse
 from consent.policy import Policy
 from consent.vocabulary import ComponentId, ControllerId, PartyId, Shredded, SubjectRef
 from dsar.case import State
+from dsar.errors import CaseChanged
 from dsar.ports import Desk
 from dsar.practice import Practice
-from dsar.usecases import PROCEED, dispatch_message
+from dsar.usecases import PROCEED, dispatch_message, expire_copy
 
 __all__ = ["NOTES", "CaseUnitFace", "Casework", "SparingSubjects", "UnknownHolderError", "VaultNotes", "holding_party"]
 
 NOTES = "case.notes"
 _STILL = timedelta(hours=1)
 _LOOKS = 500
+_PURGED = 200
+"""Copies in one sweep: what is left waits a minute."""
 _MOVING = (State.RECEIVED, State.VERIFIED, State.REVIEW, State.DISPATCHING, State.DISPATCHED, State.RECIPIENTS_NOTIFIED)
 """States in which something may be due without anybody else doing anything."""
 _OWN = SubjectRef("house")
@@ -145,7 +149,18 @@ class Casework:
 
     def sweeps(self) -> Mapping[str, Sweep]:
         """Return what is looked for each minute."""
-        return {"cases": self._look_again}
+        return {"cases": self._look_again, "copies": self._purge_copies}
+
+    def _purge_copies(self) -> int:
+        """Remove the bytes of copies whose time is over, then say so, a unit of work each (dsar rules 58, 59)."""
+        with self.reading() as unit:
+            over = SqlCases(unit.records.session).expired(self.units.clock.now(), limit=_PURGED)
+        for package in over:
+            self.files.remove(package.line)
+            with suppress(CaseChanged), self.unit() as unit:  # the next minute finds it again
+                expire_copy(unit.desk, package.id)
+                unit.commit()
+        return len(over)
 
     def _look_again(self) -> int:
         """Look again at cases that stand still, once an hour: their own look may have died of a fault.

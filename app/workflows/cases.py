@@ -23,7 +23,7 @@ from app.vault.keys import Basis, Keep, KeyClass, Selector, Target
 from app.vault.ports import ErasureState, Json
 from app.workflows.durable import Handler, Steps
 from consent.vocabulary import ComponentId, LegalBasis, SubjectRef
-from dsar import clock, usecases
+from dsar import clock, course, usecases
 from dsar.case import Case, Line
 from dsar.errors import CaseChanged, ErasurePartial
 from dsar.events import PackageRevoked, PackageSealed
@@ -153,6 +153,7 @@ class CaseWork(Generic[Unit]):
             usecases.SEND: self.post_message,
             usecases.RUN_ERASURE: self.run_erasure,
             usecases.END_RETENTION: self.end_retention,
+            usecases.DROP_UPLOADS: self.drop_uploads,
         }
 
     # Asking and telling
@@ -298,6 +299,22 @@ class CaseWork(Generic[Unit]):
             unit.desk.work.enqueue(usecases.RUN_ERASURE, f"{case}/{line}/{attempt}", due=due)
             unit.commit()
         return _WAITING
+
+    # What is spent
+
+    def drop_uploads(self, ref: str, steps: Steps) -> None:
+        """Remove what holders sent for a case once its copies are sealed (dsar rule 59). `ref`: `case/version`."""
+        case = CaseId(ref.partition("/")[0])
+        steps.run("uploads", lambda: self._drop_uploads(case))
+
+    def _drop_uploads(self, case: CaseId) -> int:
+        with self._unit() as unit:
+            known = unit.desk.cases
+            spent = course.uploads_spent(known.get(case))
+            names = [task.id for task in known.tasks(case, TaskKind.SEARCH)] if spent else []
+        for name in names:
+            self._files.remove(name)
+        return len(names)
 
     # Ending retentions
 

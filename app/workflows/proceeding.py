@@ -184,7 +184,7 @@ class CaseCourse(Generic[Unit, Copy]):
         except (ProviderUnavailable, PartitionBusy):
             return self._again(look)
         except (DsarError, NotMakeableError) as fault:
-            return self._leave(look.case, fault.code)
+            return self._leave(look, fault.code)
 
     def _take(self, look: Look) -> str:
         with self._reading() as unit:
@@ -239,10 +239,12 @@ class CaseCourse(Generic[Unit, Copy]):
             unit.commit()
         return _WAITING
 
-    def _leave(self, case: CaseId, code: str) -> str:
+    def _leave(self, look: Look, code: str) -> str:
         with self._unit() as unit:
+            if unit.desk.cases.get(look.case).version != look.version:
+                return _OVERTAKEN  # what was missing went because another look has sealed the copy
             try:
-                usecases.leave_to_staff(unit.desk, case, code)
+                usecases.leave_to_staff(unit.desk, look.case, code)
             except CaseChanged:
                 return _OVERTAKEN
             unit.commit()

@@ -15,10 +15,12 @@ from dsar.usecases.limiting import CARRIED_OUT_AT_ONCE, LIMITING, carry_out_limi
 from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
 from dsar.usecases.reading import queue, timeline
 from dsar.usecases.replying import bounce_message, close, dispatch_message, prepare_reply
+from dsar.usecases.revoking import expire_copy
 from dsar.usecases.searching import record_answer, seal_package, search_gaps, start_review, start_search
 from dsar.usecases.stopping import close_unanswered, leave_to_staff, reopen, withdraw_request
 from dsar.usecases.writing import (
     ASK_HOLDER,
+    DROP_UPLOADS,
     END_RETENTION,
     PROCEED,
     RUN_ERASURE,
@@ -31,6 +33,7 @@ from dsar.usecases.writing import (
 __all__ = [
     "ASK_HOLDER",
     "CARRIED_OUT_AT_ONCE",
+    "DROP_UPLOADS",
     "END_RETENTION",
     "EVIDENCED",
     "LIMITING",
@@ -59,6 +62,7 @@ __all__ = [
     "dispatch_message",
     "erasure_begins",
     "erasure_begins_if_sent",
+    "expire_copy",
     "extend",
     "identity_of",
     "leave_to_staff",

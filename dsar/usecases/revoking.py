@@ -1,12 +1,17 @@
-"""Destroying a copy before its day, because the person asks (dsar rule 58)."""
+"""Destroying a copy: before its day, because the person asks, or because its time is over (dsar rules 58, 59)."""
 
 from __future__ import annotations
 
 from dsar import errors
 from dsar import events as e
+from dsar.case import answered
 from dsar.ports import Desk
+from dsar.usecases.stopping import leave_to_staff
 from dsar.usecases.writing import write
-from dsar.vocabulary import Actor, CaseId, PackageId
+from dsar.vocabulary import SYSTEM, Actor, CaseId, PackageId
+
+NEVER_FETCHABLE = "copy_expired"
+"""Why a case waits for staff whose copy ran out before its reply left."""
 
 
 def revoke_copy(desk: Desk, case_id: CaseId, package_id: PackageId, by: Actor) -> None:
@@ -22,3 +27,17 @@ def revoke_copy(desk: Desk, case_id: CaseId, package_id: PackageId, by: Actor) -
     now = desk.clock.now()
     desk.cases.revoke_package(package_id, now)
     write(desk, case, e.PackageRevoked(at=now, by=by.handle, package=package_id))
+
+
+def expire_copy(desk: Desk, package_id: PackageId) -> None:
+    """Kill a copy whose time is over (dsar rule 59); before that, or twice, nothing changes.
+
+    A case whose reply has not left yet is left to staff: the person never could open it. The caller removes the sealed
+    bytes first, so that no crash leaves them behind without anybody looking for them.
+    """
+    package = desk.cases.package(package_id)
+    if package.revoked_at is not None or desk.clock.now() < package.expires_at:
+        return
+    revoke_copy(desk, package.case, package_id, SYSTEM)
+    if not answered(desk.cases.get(package.case), package.line):
+        leave_to_staff(desk, package.case, NEVER_FETCHABLE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from typing import cast
@@ -10,11 +10,11 @@ from typing import cast
 from consent.policy import Controller
 from consent.ports import Json
 from consent.vocabulary import SubjectRef
-from dsar import clock, errors, identity
+from dsar import clock, course, errors, identity
 from dsar import events as e
 from dsar.case import Case, Line, State, apply, fold
 from dsar.ports import Desk
-from dsar.vocabulary import Actor, LineId, MessageId, MessageKind
+from dsar.vocabulary import Actor, LineId, MessageId, MessageKind, TaskKind
 
 SEND = "case.send_message"
 ASK_HOLDER = "case.ask_holder"
@@ -22,7 +22,8 @@ RUN_ERASURE = "case.run_erasure"
 TELL_RECIPIENT = "case.tell_recipient"
 END_RETENTION = "case.end_retention"
 PROCEED = "case.proceed"
-"""Work kinds; each carries one id: message, task, case line (`case/line`), task, retention, `case/version`."""
+DROP_UPLOADS = "case.drop_uploads"
+"""Work kinds; each carries one id: message, task, case line (`case/line`), task, retention, `case/version` twice."""
 
 
 def dates_of(desk: Desk, case: Case) -> clock.Deadlines:
@@ -124,7 +125,17 @@ def write(desk: Desk, case: Case | None, *events: e.Event) -> Case:
     if not after.final:
         # Whatever happened may be what the case waited for: with each version somebody looks at its next step.
         desk.work.enqueue(PROCEED, f"{after.id}/{after.version}")
+    if _uploads_to_drop(case, after, events):
+        desk.work.enqueue(DROP_UPLOADS, f"{after.id}/{after.version}")
     return after
+
+
+def _uploads_to_drop(before: Case | None, after: Case, events: Sequence[e.Event]) -> bool:
+    """Say whether what holders sent became useless just now, or a late holder sent more of it (GDPR art. 5(1)(e))."""
+    if not course.uploads_spent(after):
+        return False
+    late = any(isinstance(one, e.HolderAnswered) and one.task_kind is TaskKind.SEARCH for one in events)
+    return late or before is None or not course.uploads_spent(before) or (after.final and not before.final)
 
 
 def _journal(desk: Desk, case: Case, event: e.Event) -> str:

@@ -412,10 +412,14 @@ def test_a_copy_ends_on_its_day(town: Town, ana: Any, work: Work) -> None:
     fresh(town, visitor, passkey)
     assert visitor.get(f"/me/requests/{case}/copy").status_code == 200
     town.clock.at = ends
-    answer = visitor.get(f"/me/requests/{case}/copy")
-    assert answer.status_code == 410
-    assert "This copy is no longer here" in text(answer)
-    assert "Your copy was here until" in text(visitor.get(f"/me/requests/{case}"))
+    for purge in (False, True):
+        if purge:
+            with work.desk() as desk:
+                usecases.expire_copy(desk, package)
+        answer = visitor.get(f"/me/requests/{case}/copy")
+        assert answer.status_code == 410
+        assert "This copy is no longer here" in text(answer)
+        assert "Your copy was here until" in text(visitor.get(f"/me/requests/{case}")), "purged or not yet (rule 59)"
 
 
 def test_a_revoked_copy_is_gone_and_says_so(town: Town, ana: Any, work: Work) -> None:
