@@ -147,6 +147,17 @@ class SqlExports:
         query = select(PoolRow).where(PoolRow.deadline <= now).order_by(PoolRow.deadline, PoolRow.subject).limit(limit)
         return [_held_back(row) for row in self._session.scalars(query)]
 
+    def remove_overdue(self, controller: ControllerId, subjects: Sequence[SubjectRef], now: datetime) -> int:
+        """Remove what these subjects have in the pool past its deadline; return how many there were."""
+        gone = 0
+        for at in range(0, len(subjects), _MOST_AT_ONCE):
+            late = PoolRow.deadline <= now, PoolRow.subject.in_(subjects[at : at + _MOST_AT_ONCE])
+            found = self._session.execute(
+                delete(PoolRow).where(PoolRow.controller == controller, *late).returning(PoolRow.subject)
+            )
+            gone += len(found.all())
+        return gone
+
     def remove_subject(self, controller: ControllerId, subject: SubjectRef) -> bool:
         """Take a subject out of the open pool; False when nothing of theirs waits there (any more)."""
         return self._delete_from_pool(controller, [subject]) == 1

@@ -33,6 +33,7 @@ from app.vault.tombstones import Tombstones
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work
 from app.wiring.mail import hand_over_to, mailer
+from app.wiring.pooling import expire_pool
 from app.wiring.sweeping import sweeps
 from app.workflows.cases import Waits
 from app.workflows.consents import ConsentWork
@@ -109,7 +110,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     signing = {"seal_key": sealer.seal_key, "open_key": sealer.open_key}
     consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
     work.register(consentwork.handlers())
-    work.sweep_with({**sweeps(units), **casework.sweeps()})
+    work.sweep_with({**sweeps(units), **casework.sweeps(), "pool": lambda: expire_pool(units, vault)})
     ledger = LeafStore(records, NoteSigner(_LEDGER_NAME, service_key(folder / "ledger.key", os.urandom)), clock)
     return House(
         settings=settings,

@@ -17,7 +17,7 @@ from dsar.course import Facts, Progress, Turn
 from dsar.errors import RetentionUnfounded
 from dsar.holdings import drawn, holdings, house_purposes, portable, verdict
 from dsar.package import CategoryResult, HolderAnswer
-from dsar.retention import Erase, Holding, Retain
+from dsar.retention import Anonymise, Erase, Holding, Retain
 from dsar.rights import RIGHTS
 from dsar.usecases import Decision
 from dsar.vocabulary import (
@@ -302,6 +302,21 @@ def test_nothing_is_anonymised_where_no_cohort_is_open() -> None:
     """Dsar rule 55."""
     statistics = Holding(COLLECTE, CategoryId("income.earnings"), PurposeId("statistics"))
     assert [cell.fate for cell in drawn([statistics], PACK, NOW.date())] == [Erase()]
+
+
+def test_no_matrix_of_this_pack_anonymises_anything() -> None:
+    """Dsar rules 48, 55: no step fills a cohort from a case, so nothing may be told to be anonymised."""
+    asked = [one for one in PACK.retentions if one.on_erasure == "anonymise"]
+    assert asked, "the pack names what could be, one day"
+    everything = [
+        Holding(holder, category.id, purpose.id)
+        for holder in (COLLECTE, HOUSE)
+        for category in PACK.categories.values()
+        for purpose in PACK.purposes.values()
+    ]
+    fates = [cell.fate for cell in drawn(everything, PACK, NOW.date())]
+    assert not [fate for fate in fates if isinstance(fate, Anonymise)]
+    assert {type(fate) for fate in fates} == {Erase, Retain}
 
 
 def test_what_may_be_taken_elsewhere_was_given_or_observed_on_an_agreement() -> None:

@@ -1,0 +1,75 @@
+"""Values that no cohort took in time: their keys are destroyed and their rows removed (exports.md rule 4).
+
+The keys go first, so that a crash in between leaves rows that nobody can read and that the next sweep finds again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from app.store.exports import HeldBack
+from app.store.unit import Units
+from app.vault.core import Vault
+from app.vault.errors import PartitionBusy, ProviderUnavailable, SurvivorUnverified, UnknownSubject
+from app.vault.keys import KeyClass, Target
+from consent.vocabulary import ControllerId
+
+ERASURE: Final = "era_pool"
+"""How the ids of these erasures begin: the next sweep finishes by it what one could not."""
+MOST_AT_ONCE: Final = 500
+"""Subjects in one sweep: what is left waits a minute."""
+_ACTOR: Final = "regard"
+
+
+def expire_pool(units: Units, vault: Vault) -> int:
+    """Delete held-back values whose deadline has passed, unexported; returns of how many subjects."""
+    with units.reading() as unit:
+        over = unit.exports.overdue(units.clock.now(), limit=MOST_AT_ONCE)
+    for controller in sorted({each.controller for each in over}):
+        _expire(units, vault, controller, [each for each in over if each.controller == controller])
+    _finish(vault)
+    return len(over)
+
+
+def _expire(units: Units, vault: Vault, controller: ControllerId, over: Sequence[HeldBack]) -> None:
+    erasures = _doom(units, vault, over)
+    with units.writing() as unit:
+        gone = unit.exports.remove_overdue(controller, [each.subject for each in over], units.clock.now())
+        unit.journal.record(
+            "pool.expired",
+            actor=_ACTOR,
+            controller=controller,
+            subject=None,
+            payload={"subjects": gone, "erasures": erasures},
+        )
+        unit.commit()
+
+
+def _doom(units: Units, vault: Vault, over: Sequence[HeldBack]) -> list[str]:
+    """Refuse the pool keys of these subjects from now on; returns the erasures that will destroy them."""
+    targets = [Target(each.controller, each.subject, classes=(KeyClass.POOL,)) for each in over]
+    try:
+        return [_doomed(units, vault, targets)]
+    except UnknownSubject:
+        # a key store that was restored does not know the newest people: what was theirs opens with nothing any more
+        done = []
+        for target in targets:
+            with suppress(UnknownSubject):
+                done.append(_doomed(units, vault, [target]))
+        return done
+
+
+def _doomed(units: Units, vault: Vault, targets: Sequence[Target]) -> str:
+    erasure = units.ids.new(ERASURE)
+    vault.shred(erasure, targets)
+    return erasure
+
+
+def _finish(vault: Vault) -> None:
+    """Destroy what was doomed, by this sweep or by one that could not; what is held up waits for the next."""
+    for erasure in vault.erasures.pending():
+        if erasure.startswith(f"{ERASURE}_"):
+            with suppress(PartitionBusy, ProviderUnavailable, SurvivorUnverified):
+                vault.erasures.drive(erasure)
