@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from flask import Flask, current_app, g, request
 from werkzeug.routing import Rule
 
+from app.http.characters import check_address, check_form_text
 from app.http.doors import ClientActor, SessionFacts, StaffFacts, doors
 from app.http.errors import ClientUnknown, NotSignedIn, RoleMissing, ScopeMissing, StepUpNeeded, Unguarded
 from app.http.forms import check_form
@@ -163,9 +164,11 @@ def enforce() -> None:
     guard = guard_of(current_app, request.endpoint, request.method)
     if guard is None:
         raise Unguarded("no guard is declared for this rule")
+    check_address()
     _admit(guard)
     if request.method not in SAFE and isinstance(guard, Anyone | SubjectOnly | StaffOnly):
         check_form()
+        check_form_text()
 
 
 def _admit(guard: Guard) -> None:

@@ -271,7 +271,7 @@ def _for_machines(error: Exception, status: int, reference: str | None) -> Respo
     if isinstance(error, Erased):
         body["erased_at"] = error.at.isoformat()
     for extra in ("faults", "fields", "scope", "reason"):
-        if hasattr(error, extra):
+        if reference is None and hasattr(error, extra):  # the unknown may have a `reason` too, which quotes data
             value = getattr(error, extra)
             body[extra] = list(value) if isinstance(value, tuple) else value
     response = jsonify(body)

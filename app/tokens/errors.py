@@ -48,6 +48,18 @@ class UnauthorizedClient(TokenError):
     code = "unauthorized_client"
 
 
+class UnsupportedGrantType(TokenError):
+    """RFC 6749 section 5.2."""
+
+    code = "unsupported_grant_type"
+
+
+class UnsupportedResponseType(TokenError):
+    """RFC 6749 section 4.1.2.1."""
+
+    code = "unsupported_response_type"
+
+
 class AccessDenied(TokenError):
     """RFC 6749 section 4.1.2.1; `reason` is the first reason of the decision, a closed code."""
 

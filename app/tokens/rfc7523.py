@@ -7,6 +7,7 @@ the audience is exactly the issuer, as one string, so that an assertion meant fo
 from __future__ import annotations
 
 import json
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ AHEAD: Final = timedelta(seconds=30)
 """Up to 10 s ahead has to be accepted and over 60 s refused (FAPI 2.0 5.3.2.1); this is between the two."""
 LONGEST_LIFE: Final = timedelta(minutes=5)
 LONGEST: Final = 8 * 1024
+_NAME: Final = re.compile(r"[\x21-\x7e]{1,64}")
+"""What an id of a client can look like: nothing else is looked up."""
 _SIGNATURES: Final = jwt.PyJWS()
 
 
@@ -44,7 +47,7 @@ def client_named(assertion: str) -> str:
     if len(parts) != 3:
         raise InvalidClient("malformed client assertion")
     subject = _read(parts[1]).get("sub")
-    if not isinstance(subject, str):
+    if not isinstance(subject, str) or not _NAME.fullmatch(subject):
         raise InvalidClient("malformed client assertion")
     return subject
 

@@ -18,6 +18,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from app.http.characters import check_text
 from app.http.errors import BodyInvalid
 
 PROBLEM = "application/problem+json"
@@ -27,9 +28,11 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}")
 def read_json(raw: bytes) -> Any:
     """Return the JSON value of `raw`. Raises BadRequest for anything else."""
     try:
-        return json.loads(raw, parse_constant=_no_constant)
+        found = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise BadRequest from None
+    check_text(found)
+    return found
 
 
 def _no_constant(_name: str) -> NoReturn:

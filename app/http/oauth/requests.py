@@ -11,6 +11,7 @@ from flask import Request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
+from app.http.characters import is_text
 from app.http.oauth.models import ClientModel
 from app.tokens.errors import InvalidRequest
 from app.tokens.records import PushedRequest
@@ -73,7 +74,7 @@ def _single(lists: Iterable[tuple[str, list[str]]]) -> dict[str, str]:
     for name, values in lists:
         if len(values) > 1:
             raise InvalidRequest("a parameter is repeated")
-        if len(values[0]) > LONGEST_PARAMETER or "\x00" in values[0]:
+        if len(values[0]) > LONGEST_PARAMETER or not is_text(name + values[0]):
             raise InvalidRequest("a parameter is too long or malformed")
         if values[0]:
             parameters[name] = values[0]

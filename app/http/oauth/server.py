@@ -25,8 +25,8 @@ from app.http.oauth.models import ASSERTION, OWN_TOKEN, ClientModel
 from app.http.oauth.services import OAuthServices, Unit
 from app.http.oauth.validity import live_client
 from app.sdk.scopes import Scope
-from app.tokens.errors import TokenError, UseDpopNonce
-from app.tokens.records import Tokens
+from app.tokens.errors import TokenError, UnsupportedGrantType, UnsupportedResponseType, UseDpopNonce
+from app.tokens.records import GrantType, Tokens
 
 
 @dataclass(slots=True)
@@ -80,6 +80,18 @@ class Server(AuthorizationServer):
         """Find a client that may act."""
         found = live_client(self.services, self.unit, client_id)
         return None if found is None else ClientModel(found)
+
+    def get_authorization_grant(self, request: requests.OAuthRequest) -> Any:
+        """Return the grant of a request. Authlib's own refusal would say the value back."""
+        if request.payload.response_type != "code":
+            raise UnsupportedResponseType("the response type is code")
+        return super().get_authorization_grant(request)
+
+    def get_token_grant(self, request: requests.OAuthRequest) -> Any:
+        """Return the grant of a request. Authlib's own refusal would say the value back."""
+        if request.payload.grant_type not in set(GrantType):
+            raise UnsupportedGrantType("there is no such grant here")
+        return super().get_token_grant(request)
 
     def create_oauth2_request(self, request: Request | requests.OAuthRequest) -> requests.OAuthRequest:
         """Read a Flask request, or take one that was read already."""
