@@ -426,6 +426,7 @@ def sentences(code: str) -> tuple[str, str]:
             gettext("Nothing was changed. Please try again in a minute."),
         ),
     }
+    table["key_provider_unavailable"] = table["key_store_unavailable"] = table["unavailable"]
     fallback = (
         gettext("Something went wrong on our side"),
         gettext("Nothing was changed. Please try again; if it goes on, tell us the reference below."),

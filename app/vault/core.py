@@ -172,6 +172,7 @@ class Vault:
             raise NotLeasable
         path = self._path_for(scope) if key_id is None else self._path_of(key_id, scope)
         expires = self._clock.now() + timedelta(seconds=seconds)
+        self.epochs.wrapper(path.partition)  # a provider that is away is found out before a lease is written down
         # Written before the key is handed out, and refused by the same statement when the key is doomed: an erasure
         # therefore knows of every lease it has to wait for.
         with self._store.writing() as tx:

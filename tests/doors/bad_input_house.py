@@ -33,7 +33,7 @@ from tests.doors.oauth_house import Component
 
 NOT_THE_STATE = frozenset({"oauth_spent_ids", "door_counters"})
 """That something was tried: single-use ids of proofs, and counters of guesses."""
-_MOVING = frozenset({"arrival", "messages", "seen_at"})
+_MOVING = frozenset({"arrival", "messages", "seen_at", "idle_at"})
 """Order of arrival, a sampled count of seals, and that a session was used."""
 _REFUSED = "key.refused"
 """A refused key is in the ledger on purpose (vault.md section 3)."""
