@@ -49,7 +49,7 @@ def check_form() -> None:
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise FormForged
     bound, given = _bound_to(), request.form.get(FIELD, "")
-    if bound is None or not hmac.compare_digest(keyed("form", bound), given):
+    if bound is None or not hmac.compare_digest(keyed("form", bound).encode(), given.encode()):
         raise FormForged
 
 

@@ -309,6 +309,10 @@ def sentences(code: str) -> tuple[str, str]:
             gettext("This page does not exist"),
             gettext("The address may be mistyped or old. You can start again from the home page."),
         ),
+        "bad_request": (
+            gettext("We could not read this address or this form"),
+            gettext("It holds something that we do not understand. Nothing was changed. Go back and try again."),
+        ),
         "consent_not_found": (
             gettext("This agreement was not found"),
             gettext("It may belong to another account. Your own agreements are in your space."),
@@ -427,6 +431,9 @@ def sentences(code: str) -> tuple[str, str]:
         ),
     }
     table["key_provider_unavailable"] = table["key_store_unavailable"] = table["unavailable"]
+    for status, known in CODES.items():
+        if status < 500:
+            table.setdefault(known, table["bad_request"])  # what the framework refuses is not a fault of ours
     fallback = (
         gettext("Something went wrong on our side"),
         gettext("Nothing was changed. Please try again; if it goes on, tell us the reference below."),
