@@ -487,6 +487,45 @@ def test_the_list_filters_without_scripts(town: Town, app: Flask, ana: Visitor, 
     assert "There is nothing here" in ana.get("/me/consents?status=expired").get_data(as_text=True)
 
 
+def test_a_question_not_answered_yet_is_answered_not_stopped(
+    town: Town, app: Flask, ana: Visitor, subject: SubjectRef
+) -> None:
+    """Consent rules 1, 8: there is nothing to stop; yes and no are one click each."""
+    record, _ = _put(town, app, subject, "account_information", "collecte")
+    where = f"/me/consents/{record.id}"
+    listed = ana.get("/me/consents").get_data(as_text=True)
+    assert ('data-testid="answer"' in listed, 'data-testid="stop"' in listed) == (True, False)
+    page = ana.get(where).get_data(as_text=True)
+    assert "Answer the question" in page
+    assert "Stop this agreement" not in page
+    asked = ana.post(f"{where}/answer", page=where)
+    assert asked.status_code == 303
+    assert "Step 1 of" in _words(ana.get(asked.location.removeprefix("/en")).get_data(as_text=True))
+    assert _one(town, subject).state is State.REQUESTED
+    page = ana.get(f"{where}/withdraw").get_data(as_text=True)
+    assert "Say no to this question" in page
+    assert "Stop" not in _words(page.partition("<main")[2])
+    assert ">Go back</a><button>I refuse</button>" in page
+    assert ana.post(f"{where}/withdraw").status_code == 303
+    assert _one(town, subject).state is State.REFUSED
+    page = ana.get(where).get_data(as_text=True)
+    assert "You said no. Nothing was read." in page
+    assert ana.post(f"{where}/answer", page="/me").status_code == 404
+    assert ana.post(f"{where}/withdraw", page="/me").status_code == 303
+    assert _one(town, subject).state is State.REFUSED
+
+
+def test_the_question_of_somebody_else_is_nobodys_to_answer(
+    town: Town, app: Flask, ana: Visitor, subject: SubjectRef
+) -> None:
+    record, _ = _put(town, app, subject, "account_information", "collecte")
+    town.enrol("bea@example.org", "Bea")
+    bea = Visitor(app)
+    bea.sign_in(town, "bea@example.org")
+    assert bea.post(f"/me/consents/{record.id}/answer", page="/me").status_code == 404
+    assert ana.post(f"/me/consents/{record.id}/answer", page="/me").status_code == 303
+
+
 def test_another_persons_agreement_does_not_exist(town: Town, app: Flask, ana: Visitor, subject: SubjectRef) -> None:
     _agree(ana)
     record = _one(town, subject)

@@ -12,6 +12,7 @@ from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from app.http import facts, renewing
+from app.http.asking import put_on_page
 from app.http.chrome import speak_for
 from app.http.doors import DoorUnit, doors
 from app.http.errors import NotHere
@@ -71,6 +72,7 @@ def shown(consent: str) -> str:
         "pages/agreement.html",
         record=record,
         held=held,
+        asked=_asked(record),
         events=events,
         reads=reads,
         receipts=found,
@@ -89,10 +91,21 @@ def renew(consent: str) -> Response:
     return redirect(url_for("journey.shown", journey=renewing.ask_again(record, _me())), 303)
 
 
+@page.post("/me/consents/<consent>/answer")
+@subject()
+def answer(consent: str) -> Response:
+    """Go to the page of a question that waits; refusing is possible on each of its pages (consent rules 1, 6)."""
+    with doors().reading() as unit:
+        record, _ = usecases.read(unit, controller=current_controller(), consent=ConsentId(consent), by=_me())
+    if not _asked(record):
+        raise NotHere
+    return redirect(url_for("journey.shown", journey=put_on_page(record)), 303)
+
+
 @page.get("/me/consents/<consent>/withdraw")
 @subject()
 def stop_page(consent: str) -> str:
-    """Say what stopping means before it is done (consent rule 45)."""
+    """Say what stopping means, or saying no to what waits, before it is done (consent rules 8, 45)."""
     with doors().reading() as unit:
         record, _ = usecases.read(unit, controller=current_controller(), consent=ConsentId(consent), by=_me())
     return _stop_page(record, url_for(".shown", consent=record.id), signed_link=False)
@@ -141,15 +154,26 @@ def _sealed(controller: str, consent: str, seal: str) -> Consent:
     return record
 
 
+def _asked(record: Consent) -> bool:
+    """Say whether nobody has answered it yet: there is nothing to stop, only a question."""
+    return record.state_at(doors().clock.now()) is State.REQUESTED and not record.parts
+
+
 def _withdraw(controller: ControllerId, consent: ConsentId, by: Actor, channel: Channel) -> None:
     of = doors()
+    now = of.clock.now()
+    with of.reading() as unit:
+        record, _ = usecases.read(unit, controller=controller, consent=consent, by=by)
+    if _asked(record):
+        usecases.refuse(of.unit(), controller=controller, consent=consent, by=by, channel=channel, at=now)
+        return
     usecases.withdraw(
         of.unit(),
         controller=controller,
         consent=consent,
         by=by,
         channel=channel,
-        at=of.clock.now(),
+        at=now,
         delete_data=request.form.get("delete") == "yes",
     )
 
@@ -163,6 +187,7 @@ def _stop_page(record: Consent, keep: str, *, signed_link: bool) -> str:
         record=record,
         keep=keep,
         ended=ended,
+        asked=_asked(record),
         kept=facts.kept(of.policy, record.terms.purpose, covered),
         signed_link=signed_link,
         **_words(),
