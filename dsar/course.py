@@ -28,6 +28,10 @@ STOPPING = AT_ONCE | {Right.RESTRICTION, Right.OBJECTION}
 _GIVEN = (Outcome.GRANTED, Outcome.PARTLY_GRANTED)
 _SEARCHED = (State.REVIEW, State.APPROVAL, State.DISPATCHING, State.DISPATCHED, State.RECIPIENTS_NOTIFIED)
 """States in which holders are not searched any more, or not for this case."""
+_UNHEARD = timedelta(days=1)
+"""Without a sign of life for so long, a holder that owes an answer is silent: holders pull every few minutes."""
+_UNANSWERED = timedelta(days=5)
+"""And after so long one that is alive: half of the ten working days an answer should take (dsar rule 22)."""
 _SHORTEST_WAIT = timedelta(days=1)
 
 
@@ -80,6 +84,33 @@ _WAIT = Next(Turn.WAIT)
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A holder that has not answered the search of a case."""
+
+    at: datetime
+    """When it was asked."""
+    suspended: bool
+    heard: datetime | None
+    """When it was last heard of, about whatever; None for never."""
+
+
+def held_up(unanswered: Iterable[Asked], now: datetime) -> str | None:
+    """Return why staff have to see to a holder before a search can end (a code); None while there is only to wait.
+
+    A package never goes without a registered holder (dsar rule 40), so a suspended one keeps the case open, in sight.
+    """
+    waiting = tuple(unanswered)
+    if any(one.suspended for one in waiting):
+        return "holder_suspended"
+    return "holder_silent" if any(_silent(one, now) for one in waiting) else None
+
+
+def _silent(one: Asked, now: datetime) -> bool:
+    heard = max(one.at, one.heard) if one.heard is not None else one.at
+    return now - heard > _UNHEARD or now - one.at > _UNANSWERED
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the next step depends on beside the case."""
 
@@ -89,6 +120,8 @@ class Facts:
     settled: Sequence[TaskId] = ()
     """Recipients not settled yet whose holders have confirmed."""
     erasures: Mapping[LineId, Progress] = field(default_factory=dict)
+    held_up: str | None = None
+    """Why a search cannot end without staff (`held_up`)."""
 
 
 def next_step(case: Case, facts: Facts) -> Next:
@@ -102,6 +135,8 @@ def next_step(case: Case, facts: Facts) -> Next:
         return Next(Turn.SETTLE)
     if case.state is State.DISPATCHING:
         return _dispatching(case, facts)
+    if case.state is State.SEARCHING and facts.held_up is not None:
+        return Next(Turn.STAFF, reason=facts.held_up)
     step = _NEXT.get(case.state)
     return step(case) if step is not None else _WAIT
 

@@ -59,9 +59,12 @@ class SqlClients:
         return [client_of(row) for row in self._connection.execute(query)]
 
     def holders(self, controller: str) -> list[Client]:
-        """Return the registered holders of a controller, oldest first: live components that fulfil cases (rule 40)."""
-        live = (ClientRow.controller == controller, ClientRow.resource.is_not(None), ClientRow.suspended_at.is_(None))
-        found = self._connection.execute(select(_TABLE).where(*live).order_by(ClientRow.created_at, ClientRow.id))
+        """Return the registered holders of a controller, oldest first: components that fulfil cases (dsar rule 40).
+
+        A suspended one still has what it has: it is asked, and the case waits for it in sight of staff.
+        """
+        own = (ClientRow.controller == controller, ClientRow.resource.is_not(None))
+        found = self._connection.execute(select(_TABLE).where(*own).order_by(ClientRow.created_at, ClientRow.id))
         return [client for client in map(client_of, found) if Scope.CASES_FULFIL in client.scopes]
 
     def suspend(self, client: str, at: datetime) -> bool:

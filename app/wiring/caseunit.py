@@ -12,12 +12,17 @@ from typing import Self
 
 from app.profiles import HOUSE
 from app.store.cases import SqlCases
+from app.store.holders import SqlHolders
 from app.store.subjects import SqlSubjects
 from app.store.unit import RecordsUnit
 from consent.parties import PartyRole
 from consent.vocabulary import ComponentId, ControllerId, PartyId, SubjectRef
+from dsar.case import Case
+from dsar.course import Asked
 from dsar.holdings import Agreed
 from dsar.ports import Desk
+from dsar.usecases.searching import task_fault
+from dsar.vocabulary import TaskKind
 
 
 class UnknownHolderError(LookupError):
@@ -68,8 +73,23 @@ class CaseUnitFace:
         return holding_party(self.records, holder)
 
     def holders(self, controller: ControllerId) -> Sequence[ComponentId]:
-        """Return every registered holder of a controller (dsar rule 40)."""
+        """Return every registered holder of a controller, suspended ones too (dsar rule 40)."""
         return [ComponentId(client.id) for client in self.records.clients.holders(controller)]
+
+    def unanswered(self, case: Case) -> Sequence[Asked]:
+        """Return the holders that have not answered the search of a case yet."""
+        heard = SqlHolders(self.records.session).last_seen(case.controller)
+        latest = {task.holder: task for task in self.desk.cases.tasks(case.id, TaskKind.SEARCH)}
+        waiting = [latest[holder] for holder in case.holders if holder in latest and task_fault(latest[holder])]
+        return [
+            Asked(task.created_at, self._suspended(task.holder), heard.get(task.holder))
+            for task in waiting
+            if task.holder != HOUSE
+        ]
+
+    def _suspended(self, holder: ComponentId) -> bool:
+        client = self.records.clients.find(holder)
+        return client is None or client.suspended_at is not None
 
     def agreed(self, controller: ControllerId, subject: SubjectRef) -> Agreed:
         """Return every purpose and category the person ever agreed to."""

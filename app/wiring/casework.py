@@ -39,7 +39,15 @@ _STILL = timedelta(hours=1)
 _LOOKS = 500
 _PURGED = 200
 """Copies in one sweep: what is left waits a minute."""
-_MOVING = (State.RECEIVED, State.VERIFIED, State.REVIEW, State.DISPATCHING, State.DISPATCHED, State.RECIPIENTS_NOTIFIED)
+_MOVING = (
+    State.RECEIVED,
+    State.VERIFIED,
+    State.SEARCHING,
+    State.REVIEW,
+    State.DISPATCHING,
+    State.DISPATCHED,
+    State.RECIPIENTS_NOTIFIED,
+)
 """States in which something may be due without anybody else doing anything."""
 _OWN = SubjectRef("house")
 """Under whose keys notes of cases about nobody known rest."""

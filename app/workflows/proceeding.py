@@ -20,7 +20,7 @@ from app.workflows.cases import Waits
 from app.workflows.durable import Handler, Steps
 from consent.vocabulary import ComponentId, ControllerId, PartyId, SubjectRef
 from dsar import clock, course, holdings, usecases
-from dsar.case import Case, pending
+from dsar.case import Case, State, pending
 from dsar.course import Facts, Next, Progress, Turn
 from dsar.errors import CaseChanged, DsarError, RetentionUnfounded
 from dsar.events import LineDecided
@@ -83,7 +83,11 @@ class CourseUnit(Protocol):
     @property
     def desk(self) -> Desk: ...
     def holders(self, controller: ControllerId) -> Sequence[ComponentId]:
-        """Return every registered holder of a controller, the house not among them (dsar rule 40)."""
+        """Return every registered holder of a controller, suspended ones too, the house not among them (rule 40)."""
+        ...
+
+    def unanswered(self, case: Case) -> Sequence[course.Asked]:
+        """Return the holders that have not answered the search of a case yet."""
         ...
 
     def party_of(self, holder: ComponentId) -> str: ...
@@ -206,12 +210,13 @@ class CaseCourse(Generic[Unit, Copy]):
         return step.turn.value
 
     def _next(self, unit: Unit, case: Case) -> Next:
-        desk = unit.desk
+        desk, now = unit.desk, unit.desk.clock.now()
         facts = Facts(
-            now=desk.clock.now(),
+            now=now,
             erase_from=usecases.erasure_begins(desk, case.id),
             settled=tuple(settled_by_holders(desk, case, unit.party_of)),
             erasures={line.id: self._progress(desk, case, line.id) for line in case.lines.values() if line.started},
+            held_up=course.held_up(unit.unanswered(case), now) if case.state is State.SEARCHING else None,
         )
         return course.next_step(case, facts)
 

@@ -27,7 +27,7 @@ from sqlalchemy import update
 from app.outbound.outbox import Delivered, LocalOutbox
 from app.outbound.uploads import Whose
 from app.store.disclosures import Disclosure
-from app.store.rows.cases import CaseEventRow
+from app.store.rows.cases import CaseEventRow, HolderTaskRow
 from app.wiring import House
 from consent import events as ce
 from consent import usecases as agreements
@@ -395,6 +395,47 @@ def test_a_holder_that_fails_keeps_the_case_open(house: House) -> None:
         again = town.HolderAnswer(town.FILES, HolderStatus.NONE, town.now())
         usecases.record_answer(desk, task.id, again)
     until(state(story, State.APPROVAL), story)
+
+
+def test_a_suspended_holder_keeps_the_case_open_in_sight_of_staff(house: House) -> None:
+    """Dsar rule 40: no package goes without a registered holder; resumed it answers, and the case goes on."""
+    house.work.register(town.BY_HAND)
+    story = town.ask(house, rows=2, rights=(Right.ACCESS,))
+    with house.units.writing() as unit:
+        unit.clients.suspend(town.FILES, town.now())
+        unit.commit()
+    house.work.register(house.casework.handlers())
+    with story.desk() as desk:
+        usecases.acknowledge(desk, story.case)
+    until(lambda: case_of(story).left, story)
+    found = case_of(story)
+    assert (found.state, found.left) == (State.SEARCHING, "holder_suspended")
+    assert found.holders == ("regard", town.ACCOUNTS, town.FILES)
+    late = story.holders.pop(town.FILES)
+    until(lambda: story.answer_all() or len(case_of(story).answers) == 2, story)
+    time.sleep(0.5)
+    assert (case_of(story).state, case_of(story).packages) == (State.SEARCHING, {})
+    with house.units.writing() as unit:
+        unit.clients.resume(town.FILES)
+        unit.commit()
+    story.holders = {town.FILES: late}
+    drive(story, state(story, State.APPROVAL))
+    assert case_of(story).left is None
+
+
+def test_a_long_silent_holder_is_seen_by_the_hourly_look(house: House) -> None:
+    """Dsar rule 40: asked a day ago, never heard of since."""
+    story = town.ask(house, rows=2, rights=(Right.ACCESS,))
+    until(lambda: len(open_tasks(story)) == 2 and len(case_of(story).answers) == 1, story)
+    time.sleep(0.5)
+    assert case_of(story).left is None
+    with house.records.begin() as connection:
+        long_ago = town.now() - timedelta(hours=25)
+        connection.execute(update(CaseEventRow).values(at=long_ago))
+        connection.execute(update(HolderTaskRow).values(created_at=long_ago))
+    assert house.casework.sweeps()["cases"]() == 1
+    until(lambda: case_of(story).left == "holder_silent", story)
+    drive(story, state(story, State.APPROVAL))
 
 
 def test_what_people_decide_is_left_to_them(house: House) -> None:

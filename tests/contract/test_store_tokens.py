@@ -102,8 +102,8 @@ def test_clients(connection: Connection) -> None:
         clients.add(replace(CLIENT, id="second"))
 
 
-def test_the_holders_of_a_controller_are_its_live_components_that_fulfil_cases(connection: Connection) -> None:
-    """Dsar rule 40."""
+def test_the_holders_of_a_controller_are_its_components_that_fulfil_cases(connection: Connection) -> None:
+    """Dsar rule 40: one that is suspended still has what it has."""
     clients = SqlClients(connection)
     fulfils = frozenset({Scope.CASES_FULFIL})
     more = {
@@ -116,7 +116,7 @@ def test_the_holders_of_a_controller_are_its_live_components_that_fulfil_cases(c
     }
     for name, fields in more.items():
         clients.add(replace(CLIENT, id=name, **fields))
-    assert [each.id for each in clients.holders(CLIENT.controller)] == ["collector", "store", "later"]
+    assert [each.id for each in clients.holders(CLIENT.controller)] == ["collector", "off", "store", "later"]
 
 
 def test_an_id_is_spent_once_for_its_kind_and_owner(tokens: SqlTokens) -> None:

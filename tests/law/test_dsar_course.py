@@ -304,6 +304,29 @@ def test_nothing_is_anonymised_where_no_cohort_is_open() -> None:
     assert [cell.fate for cell in drawn([statistics], PACK, NOW.date())] == [Erase()]
 
 
+@pytest.mark.parametrize(
+    ("asked", "suspended", "heard", "why"),
+    [
+        (timedelta(hours=1), False, None, None),
+        (timedelta(hours=1), True, timedelta(0), "holder_suspended"),
+        (timedelta(hours=24), False, None, None),
+        (timedelta(hours=25), False, None, "holder_silent"),
+        (timedelta(hours=25), False, timedelta(hours=23), None),
+        (timedelta(hours=1), False, timedelta(days=9), None),
+        (timedelta(days=5, seconds=1), False, timedelta(0), "holder_silent"),
+    ],
+)
+def test_a_search_waits_for_staff_when_a_holder_cannot_answer(
+    asked: timedelta, heard: timedelta | None, why: str | None, *, suspended: bool
+) -> None:
+    """Dsar rule 40: nobody is left out, and nobody is waited for unseen."""
+    one = course.Asked(NOW - asked, suspended, NOW - heard if heard is not None else None)
+    assert course.held_up([one], NOW) == why
+    step = course.next_step(case(State.SEARCHING), Facts(NOW, held_up=why))
+    assert (step.turn, step.reason) == ((Turn.STAFF, why) if why else (Turn.WAIT, None))
+    assert course.held_up([], NOW) is None
+
+
 def test_no_matrix_of_this_pack_anonymises_anything() -> None:
     """Dsar rules 48, 55: no step fills a cohort from a case, so nothing may be told to be anonymised."""
     asked = [one for one in PACK.retentions if one.on_erasure == "anonymise"]
