@@ -171,9 +171,9 @@ def extension(reason: ExtensionReason) -> str:
 
 
 def categories(ids: Iterable[CategoryId]) -> list[str]:
-    """Return the names of categories."""
+    """Return the names of categories; what is held solely against money laundering has none here (dsar rule 42)."""
     known = doors().policy.categories
-    return [told(known[each].names) for each in ids if each in known]
+    return [told(known[each].names) for each in ids if each in known and not known[each].aml_only]
 
 
 def source(legal_ref: str) -> str:

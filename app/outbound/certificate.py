@@ -167,6 +167,10 @@ class _Page:
             "That the unreadable records themselves were deleted. "
             "Those who keep them were told to delete them, and answer for it separately."
         )
+        yield self.gettext(
+            "Anything about data that serves only against money laundering: "
+            "no certificate speaks of it, whoever it is for."
+        )
         yield self.gettext("Anything about the memory of running programs before the time given in the attached data.")
 
     def _facts(self, facts: Iterable[tuple[str, str]]) -> str:

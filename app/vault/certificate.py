@@ -2,14 +2,16 @@
 
 Compatibility law: a field of version 1 keeps its meaning for ever; new fields may be added, a changed meaning is a new
 version. The signature covers `canonical(certificate without "signature")`: JSON with sorted keys, no spaces, UTF-8.
-One certificate names one subject, however many were erased together. It says "keys destroyed"; destroying keys is
-not making anything anonymous, and the certificate does not say so.
+One certificate names one subject, however many were erased together. Keys of categories that the house names to nobody
+(dsar rule 42) are in no list of it; the erasure's journal in the key store has them all. It says "keys
+destroyed"; destroying keys is not making anything anonymous, and the certificate does not say so.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from app.vault.epochs import EPOCH_LIFE
@@ -19,6 +21,7 @@ VERSION = 1
 DOES_NOT_PROVE = (
     "that nobody copied plaintext out before the keys were destroyed",
     "that the sealed records themselves were deleted: holders are told to delete them, and answer for it separately",
+    "anything about the few categories of data that this service names in no certificate, whoever it is for",
     "anything about memory of running processes: an epoch key may stay there until memory_clear_by",
 )
 
@@ -28,10 +31,21 @@ def canonical(document: Mapping[str, Json]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def certificates(erasure: Erasure, now: datetime, sign: Sign) -> tuple[Mapping[str, Json], ...]:
-    """Return one signed certificate for each subject of the erasure."""
-    people = dict.fromkeys((target.controller, target.subject) for target in erasure.targets)
-    return tuple(_signed(_document(erasure, *person, now), sign) for person in people)
+def certificates(
+    erasure: Erasure, now: datetime, sign: Sign, unnamed: Collection[str] = ()
+) -> tuple[Mapping[str, Json], ...]:
+    """Return one signed certificate for each subject of the erasure; keys of `unnamed` categories are in no list."""
+    told = [_without(each, unnamed) for each in erasure.targets]
+    people = dict.fromkeys((target.controller, target.subject) for target in told)
+    documents = (_document(replace(erasure, targets=tuple(told)), *person, now) for person in people)
+    return tuple(_signed(document, sign) for document in documents)
+
+
+def _without(target: ErasureTarget, unnamed: Collection[str]) -> ErasureTarget:
+    def shown(keys: Sequence[NamedKey]) -> tuple[NamedKey, ...]:
+        return tuple(key for key in keys if key.category not in unnamed)
+
+    return replace(target, destroyed=shown(target.destroyed), retained=shown(target.retained))
 
 
 def _signed(document: dict[str, Json], sign: Sign) -> Mapping[str, Json]:

@@ -10,7 +10,7 @@ Leaves out who may lease (the law decides first) and the ledger leaf of each lea
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -86,8 +86,12 @@ class Vault:
         sign: Sign,
         worker: str,
         per_partition: int = SUBJECTS_PER_PARTITION,
+        unnamed: Collection[str] = (),
     ) -> None:
-        """`worker` names this process across restarts (host and slot); `sign` signs certificates."""
+        """`worker` names this process across restarts (host and slot); `sign` signs certificates.
+
+        `unnamed`: categories whose keys no certificate lists, so that none tells whether there were any.
+        """
         self._store = store
         self._clock = clock
         self._random = random
@@ -104,6 +108,7 @@ class Vault:
             tombstones=tombstones,
             sign=sign,
             worker=worker,
+            unnamed=unnamed,
         )
 
     # Subjects

@@ -9,7 +9,7 @@ An erasure takes any number of subjects; each partition they share is re-wrapped
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -79,7 +79,9 @@ class Erasures:
         tombstones: Tombstones,
         sign: Sign,
         worker: str,
+        unnamed: Collection[str] = (),
     ) -> None:
+        """`unnamed`: categories whose keys no certificate lists."""
         self._store = store
         self._provider = provider
         self._partitions = partitions
@@ -89,6 +91,7 @@ class Erasures:
         self._tombstones = tombstones
         self._sign = sign
         self._worker = worker
+        self._unnamed = frozenset(unnamed)
         self._steps = {
             ErasureState.REQUESTED: self._evict,
             ErasureState.CACHES_EVICTED: self._remove,
@@ -402,7 +405,7 @@ class Erasures:
             return self._move(tx, erasure, ErasureState.SCANNED)
 
     def _certify(self, erasure: Erasure) -> ErasureState:
-        made = certificates(erasure, self._clock.now(), self._sign)
+        made = certificates(erasure, self._clock.now(), self._sign, self._unnamed)
         with self._store.writing() as tx:
             tx.save_certificates(erasure.id, made)
             return self._move(tx, erasure, ErasureState.CERTIFIED)

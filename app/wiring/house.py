@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     policy = policyfiles.load(settings.policies_dir)
     records = open_engine(settings.records_url.reveal())
     keys = open_engine(settings.keys_url.reveal(), keys=True)
-    vault = vault_over(settings, keys, clock)
+    vault = vault_over(settings, keys, clock, unnamed=_unnamed(policy))
     work = DurableWork(records, clock, handlers or {}, executor=settings.executor)
     controller = _controller(settings, policy)
     sealer = OwnSeals(vault, controller)
@@ -160,7 +160,12 @@ def _controller(settings: Settings, policy: Policy) -> ControllerId:
     return own[0]
 
 
-def vault_over(settings: Settings, keys: Engine, clock: SystemClock) -> Vault:
+def _unnamed(policy: Policy) -> frozenset[str]:
+    """What is held solely against money laundering: no certificate may tell it from nothing held (dsar rule 42)."""
+    return frozenset(category.id for category in policy.categories.values() if category.aml_only)
+
+
+def vault_over(settings: Settings, keys: Engine, clock: SystemClock, *, unnamed: Collection[str] = ()) -> Vault:
     """Return a vault on a key store, with the provider of the settings."""
     folder = settings.data_dir
     return Vault(
@@ -171,6 +176,7 @@ def vault_over(settings: Settings, keys: Engine, clock: SystemClock) -> Vault:
         tombstones=Tombstones(folder / "tombstones"),
         sign=certificate_signer(service_key(folder / "certificate.key", os.urandom)),
         worker=settings.executor,
+        unnamed=unnamed,
     )
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -35,7 +36,7 @@ from app.vault.errors import (
 )
 from app.vault.inventory import inventory_root
 from app.vault.keys import Basis, Keep, KeyClass, Scope, Selector, Target
-from app.vault.ports import ErasureState, RootDescription, RootName, RootState
+from app.vault.ports import ErasureState, Json, RootDescription, RootName, RootState
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
 from tests.mechanism.vaults import CONTROLLER, SetClock, keyring, open_vault, scope
@@ -310,6 +311,44 @@ def test_the_certificate(story: Story) -> None:
     assert searched == (story.engine.dialect.name == "sqlite")
     assert (scan["not_searched"] is None) == searched
     assert certificate["does_not_prove"]
+
+
+@pytest.mark.parametrize("fate", ["destroyed", "kept"])
+def test_a_certificate_does_not_tell_whether_there_were_keys_of_a_category_it_never_names(
+    keys_engine: Engine, tmp_path: Path, fate: str
+) -> None:
+    """Dsar rule 42: of two people alike but for a suspicion, the certificates differ in ids alone."""
+    clock = SetClock()
+    vault = open_vault(keys_engine, tmp_path, clock, unnamed={"aml.file"})
+    said = []
+    for subject, categories in (("sub_plain", ["a.a", "a.b"]), ("sub_watched", ["a.a", "a.b", "aml.file"])):
+        vault.create_subject(CONTROLLER, subject)
+        for category in categories:
+            vault.seal(scope(subject, category), "r", b"data")
+        kept = {"a.b", "aml.file"} if fate == "kept" else set()
+        keep = tuple(Keep(Selector(category=each), date(2031, 3, 1), "law") for each in sorted(kept))
+        vault.shred(f"era_{subject}", [Target(CONTROLLER, subject, keep=keep)])
+        vault.erasures.drive(f"era_{subject}")
+        (certificate,) = vault.erasures.certificates(f"era_{subject}")
+        said.append(shape(certificate))
+        journal = vault.erasures.journal(f"era_{subject}")
+        named = {key.category for each in journal.targets for key in (*each.destroyed, *each.retained)}
+        assert named == set(categories), "the journal has them all"
+    assert said[0] == said[1]
+    assert "aml" not in json.dumps(said)
+
+
+def shape(certificate: Mapping[str, Json]) -> list[object]:
+    """What a certificate says beside ids, numbers of everybody's keys and signatures."""
+    listed = [
+        sorted((str(key["category"]), str(key["holder"])) for key in keys)
+        for keys in (
+            [key for target in certificate["destroyed"] for key in target["data_keys"]],
+            certificate["retained"],
+        )
+    ]
+    places = [(site["class"], site["old_root"]["state"]) for site in certificate["partitions"]]
+    return [sorted(certificate), listed, places, certificate["does_not_prove"]]
 
 
 def test_inventory_root_is_rfc_6962() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,6 +57,7 @@ def open_vault(
     provider: KeyProvider | None = None,
     worker: str = "host:0",
     per_partition: int = 4_096,
+    unnamed: Collection[str] = (),
 ) -> Vault:
     return Vault(
         SqlKeyStore(engine),
@@ -67,6 +68,7 @@ def open_vault(
         sign=digest_sign,
         worker=worker,
         per_partition=per_partition,
+        unnamed=unnamed,
     )
 
 
