@@ -237,6 +237,19 @@ def test_the_certificate_says_keys_destroyed_and_never_anonymised(locale: Locale
     assert not re.search(r"anonymi[sz]ed|anonymisées|anonimizad|anonimizados", said)
 
 
+@pytest.mark.parametrize("locale", list(Locale))
+def test_nothing_on_the_certificate_is_wider_than_its_column(locale: Locale, tmp_path: Path) -> None:
+    """A fingerprint wraps: A4 is 595.3 points wide, its margins 18 mm."""
+    wide = certificate()
+    wide["partitions"] = [{**wide["partitions"][0], "inventory_before": "0d" * 32, "inventory_after": "8" * 64}]
+    file = tmp_path / "certificate.pdf"
+    file.write_bytes(certificate_pdf(wide, certificate_words(PACK, ORMELUNE, locale)))
+    drawn = subprocess.run(["pdftotext", "-bbox", str(file), "-"], capture_output=True, text=True, check=True).stdout
+    ends = [float(found) for found in re.findall(r'<word [^>]*xMax="([\d.]+)"', drawn)]
+    assert len(ends) > 100
+    assert max(ends) <= 595.3 - 18 * 72 / 25.4
+
+
 def test_the_signed_data_is_attached_to_the_certificate() -> None:
     pdf = certificate_pdf(certificate(), certificate_words(PACK, ORMELUNE, Locale.FR))
     with pikepdf.open(io.BytesIO(pdf)) as found:
