@@ -87,15 +87,21 @@ def _code_digest(code: str) -> str:
     return sha256(f"enrolment {plain}")
 
 
-def permit(of: Doors, unit: DoorUnit, session: str, code: str, *, kind: Kind, person: str | None) -> None:
-    """Let this session enrol a passkey if the printed code was issued for this person. Raises CodeWrong.
+def permit(of: Doors, unit: DoorUnit, session: str, code: str, *, kind: Kind, person: str) -> None:
+    """Let this session enrol a passkey if the printed code was issued for this person. Raises CodeWrong."""
+    unit.sessions.permit_enrolment(session, permission(of, unit, code, kind=kind, person=person))
+
+
+def permission(of: Doors, unit: DoorUnit, code: str, *, kind: Kind, person: str | None) -> str:
+    """Return the digest of a printed code that was issued for this person, changing nothing. Raises CodeWrong.
 
     With `person` None (staff without a session yet) the code alone says whose passkey it will be.
     """
-    found = unit.enrolments.find(_code_digest(code), of.clock.now())
+    named = _code_digest(code)
+    found = unit.enrolments.find(named, of.clock.now())
     if found is None or found.kind != kind or (person is not None and found.person != person):
         raise CodeWrong
-    unit.sessions.permit_enrolment(session, _code_digest(code))
+    return named
 
 
 def creation_options(of: Doors, unit: DoorUnit, session: str, *, kind: Kind, person: str, label: str) -> str:

@@ -34,7 +34,7 @@ EXCUSED = {
     "/outbox": "the demonstration's mails: reads nothing",
     "/outbox/<mail_id>": "the demonstration's mails",
     f"{PREFIX}/sign-out": "any form of ours ends the session, which is what it is for",
-    f"{PREFIX}/staff/enrol": "counts the try and opens a visitor's session, whatever the code",
+    f"{PREFIX}/staff/enrol": "counts the try, whatever the code",
     f"{PREFIX}/sign-in/passkey": "opens a visitor's session to hold the challenge",
 }
 """Walked only as far as their form token goes, or not at all."""

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -252,6 +253,46 @@ def test_a_mailbox_thief_gets_no_passkey(town: Town, visitor: Visitor) -> None:
         wrong = letter * 20 if letter * 20 != code.replace("-", "") else "A" * 20
         assert visitor.post("/me/security/code", page="/me/security", code=wrong).status_code == 422
     assert visitor.post("/me/security/code", page="/me/security", code=code).status_code == 429
+
+
+def test_a_mistyped_printed_code_is_mended_where_it_was_typed(town: Town) -> None:
+    """WCAG 3.3.1, 3.3.3: the same form, the error at its field, what was typed still in it, the right code next."""
+    subject, words = town.enrol(), {"en": "on paper", "fr": "sur papier", "es": "en papel", "pt": "em papel"}
+    code = town.printed_code("subject", subject)
+    for locale, said in words.items():
+        visitor = Visitor(town.app(), locale)
+        visitor.sign_in(town)
+        wrong = visitor.post("/me/security/code", page="/me/security", code="QQQQ-1234")
+        shown = _told_at_the_field(wrong, said)
+        assert 'value="QQQQ-1234"' in shown
+    again = {"form_token": token_in(shown), "code": code}
+    assert visitor.client.post("/pt/me/security/code", data=again).location == "/pt/me/security/add"
+
+
+def test_a_colleague_s_mistyped_code_is_mended_too_and_costs_no_session(town: Town, visitor: Visitor) -> None:
+    """WCAG 3.3.1: of a wrong code nothing stays but the counted try (consent rule 31)."""
+    town.enrol()
+    visitor.sign_in(town)
+    code = town.printed_code("staff", town.staff("dpo"))
+    shown = _told_at_the_field(visitor.post("/staff/enrol", code="QQQQ-1234"), "on paper")
+    assert visitor.get("/me").status_code == 200, "still signed in"
+    for _ in range(8):
+        _told_at_the_field(visitor.post("/staff/enrol", code="<b>"), 'value="&lt;b&gt;"')
+    right = {"form_token": token_in(shown), "code": code}
+    assert visitor.client.post("/en/staff/enrol", data=right).location == "/en/staff/enrol/passkey"
+    assert visitor.post("/staff/enrol", code=code).status_code == 429
+
+
+def _told_at_the_field(answer: Any, said: str) -> str:
+    page = str(answer.get_data(as_text=True))
+    field = re.search(r'<input[^>]* id="code"[^>]*>', page)
+    assert answer.status_code == 422
+    assert field is not None
+    assert 'aria-invalid="true"' in field.group()
+    assert 'aria-describedby="code-error code-hint"' in field.group()
+    assert 'id="code-error"' in page
+    assert said in page
+    return page
 
 
 def test_a_first_passkey_and_the_notice_of_it(town: Town, visitor: Visitor) -> None:

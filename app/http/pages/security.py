@@ -29,20 +29,21 @@ FRESH = timedelta(minutes=10)
 def shown() -> str:
     """List the passkeys and offer to add one."""
     session, _ = _session()
-    with doors().reading() as unit:
-        own = list(unit.passkeys.of("subject", session.person))
-    return render_template("pages/security.html", passkeys=own, strong=session.level >= Level.PASSKEY)
+    return _own_passkeys(session)
 
 
 @page.post("/me/security/code")
 @subject()
-def code() -> Response:
-    """Take the printed code; it permits one passkey in this session."""
-    of, (session, digest) = doors(), _session()
+def code() -> Response | tuple[str, int]:
+    """Take the printed code, which permits one passkey here; one that does not fit leads back to its field."""
+    of, (session, digest), typed = doors(), _session(), request.form.get("code", "")
     count_try("enrol", session.person, of.limits.per_code)
-    with of.unit() as unit:
-        passkeys.permit(of, unit, digest, request.form.get("code", ""), kind="subject", person=session.person)
-        unit.commit()
+    try:
+        with of.unit() as unit:
+            passkeys.permit(of, unit, digest, typed, kind="subject", person=session.person)
+            unit.commit()
+    except CodeWrong:
+        return _own_passkeys(session, error=True, typed=typed), 422
     return redirect(url_for(".add"), 303)
 
 
@@ -103,6 +104,12 @@ def remove() -> Response:
         _tell(of, unit, "passkey-removed", profile)
         unit.commit()
     return redirect(url_for(".shown"), 303)
+
+
+def _own_passkeys(session: SessionFacts, **of_code: object) -> str:
+    with doors().reading() as unit:
+        own = list(unit.passkeys.of("subject", session.person))
+    return render_template("pages/security.html", passkeys=own, strong=session.level >= Level.PASSKEY, **of_code)
 
 
 def _session() -> tuple[SessionFacts, str]:

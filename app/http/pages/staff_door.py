@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from app.http import passkeys
 from app.http.chrome import firm
-from app.http.doors import EnrolmentFacts, doors
+from app.http.doors import Doors, EnrolmentFacts, doors
 from app.http.errors import CodeWrong, NotSignedIn
 from app.http.guard import anyone
 from app.http.locale import people
@@ -29,14 +29,15 @@ def ask() -> str:
 
 @page.post("/staff/enrol")
 @anyone
-def code() -> Response:
-    """Take the code into a visitor's session."""
+def code() -> Response | tuple[str, int]:
+    """Take the code into a visitor's session; one that does not fit leads back to the form, which says so."""
     of = doors()
     count_try("staff-enrol-ip", request.remote_addr or "", of.limits.per_code)
-    with of.unit() as unit:
-        digest = open_session(unit, kind="visitor", person="", controller=of.controller, level=0)
-        passkeys.permit(of, unit, digest, request.form.get("code", ""), kind="staff", person=None)
-        unit.commit()
+    typed = request.form.get("code", "")
+    try:
+        _permit(of, typed)
+    except CodeWrong:
+        return render_template("pages/staff-enrol.html", error=True, typed=typed), 422
     return redirect(url_for(".add"), 303)
 
 
@@ -80,6 +81,15 @@ def create() -> Response:
         )
         unit.commit()
     return redirect(url_for("signin.passkey"), 303)
+
+
+def _permit(of: Doors, typed: str) -> None:
+    """Open a visitor's session that may enrol. Raises CodeWrong, and then the browser keeps the session it has."""
+    with of.unit() as unit:
+        permission = passkeys.permission(of, unit, typed, kind="staff", person=None)
+        digest = open_session(unit, kind="visitor", person="", controller=of.controller, level=0)
+        unit.sessions.permit_enrolment(digest, permission)
+        unit.commit()
 
 
 def _enrolment() -> EnrolmentFacts:
