@@ -20,6 +20,7 @@ from app.servicekeys import service_key
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
 from app.vault.errors import VaultError
+from app.wiring import proposing
 from app.wiring.api import api_services
 from app.wiring.consentwork import forms_key
 from app.wiring.faces import OAuthFace, oauth_unit
@@ -111,6 +112,7 @@ def authorization_services(house: House) -> OAuthServices:
         judge=judge,
         party_live=party_live,
         present=present,
+        unfit=proposing.unfit(house.policy, units.clock),
         nonces=Nonces(service_key(house.settings.data_dir / "nonces.key", os.urandom), required=False),
     )
 

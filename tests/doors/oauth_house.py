@@ -16,6 +16,7 @@ from flask import Flask
 from sqlalchemy import Connection, Engine, select
 
 from app.http.oauth import Authorizations, ConsentView, OAuthServices, PresentedTokens, blueprint
+from app.sdk.claims import AggregationConsent
 from app.sdk.dpop import Prover, new_key, public_jwk, thumbprint
 from app.sdk.scopes import Scope
 from app.store.clients import SqlClients
@@ -62,6 +63,10 @@ class Facts:
     suspended_parties: set[str] = field(default_factory=set)
     present: set[str] = field(default_factory=set)
     questions: list[Question] = field(default_factory=list)
+    unfit_purposes: set[str] = field(default_factory=set)
+
+    def unfit(self, client: Client, asked: AggregationConsent) -> str | None:
+        return f"{client.party} may not ask for {asked.purpose}" if asked.purpose in self.unfit_purposes else None
 
     def view(self, consent: ConsentId) -> ConsentView | None:
         return self.consents.get(consent)
@@ -172,6 +177,7 @@ class House:
             judge=self.facts.judge,
             party_live=lambda _unit, client, _at: client.party not in self.facts.suspended_parties,
             present=lambda _unit, view, _at: view.id in self.facts.present,
+            unfit=self.facts.unfit,
             nonces=Nonces(b"n" * 32, required=nonce),
         )
         app = Flask("oauth_house")

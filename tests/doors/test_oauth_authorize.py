@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Engine
 
+from app.sdk.client import Authority
 from app.sdk.dpop import Prover, new_key
+from app.sdk.errors import Refused
+from app.sdk.keyfile import read_key
+from app.sdk.partner import Partner
 from app.store.engine import open_engine
 from app.store.rows.base import RecordsBase
 from app.tokens.errors import InvalidRequestUri
 from consent.vocabulary import ConsentId, SubjectRef
+from tests.doors.demo_house import CALLBACK as DEMO_CALLBACK
+from tests.doors.demo_house import DemoHouse, through
 from tests.doors.oauth_house import CALLBACK, HOLDER, ISSUER, SUBJECT, House
 
 
@@ -270,3 +277,74 @@ def test_a_client_suspended_meanwhile_gets_no_code(house: House) -> None:
     house.facts.suspended_parties.add("aggregator")
     with pytest.raises(InvalidRequestUri):
         house.complete(journey)
+
+
+def test_what_the_pack_does_not_let_the_client_ask_is_refused_before_any_browser(light: House) -> None:
+    """RFC 9396 section 5: the partner hears it at once, and nobody signs in for a page of errors."""
+    light.facts.unfit_purposes.add("budget")
+    before = light.snapshot()
+    answer = light.push()
+    refused(answer, "invalid_authorization_details")
+    assert answer.json["error_description"] == "aggregator may not ask for budget"
+    assert light.snapshot() == before
+    light.facts.unfit_purposes.clear()
+    assert light.push().status_code == 201
+
+
+@pytest.fixture(scope="module")
+def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoHouse]:
+    """The wired house with the shipped pack, where `app` is Patrivue's."""
+    with pytest.MonkeyPatch.context() as patch:
+        at = DemoHouse(tmp_path_factory.mktemp("wired"), patch)
+        yield at
+        at.house.close()
+
+
+@pytest.mark.parametrize(
+    ("purpose", "categories", "words"),
+    [
+        ("budget", ["accounts.balances"], "the policy pack has no purpose budget"),
+        ('Ana "Silva', ["accounts.balances"], "the policy pack has no purpose of that name"),
+        ("wealth_overview", ["accounts.cents"], "the policy pack has no category accounts.cents"),
+        ("wealth_overview", ["accounts"], "the policy pack has no category accounts"),
+        ("wealth_overview", ["Ana Silva"], "the policy pack has no category of that name"),
+        # consent rule 11
+        (
+            "wealth_overview",
+            ["accounts.balances", "income.payslips"],
+            "the category income.payslips is outside the purpose wealth_overview",
+        ),
+        # dsar rule P5: in the purpose, and not granted to this party
+        (
+            "wealth_overview",
+            ["accounts.balances", "loans.running"],
+            "the category loans.running is not granted to patrivue for wealth_overview",
+        ),
+        ("news_offers", ["contact.details"], "the purpose news_offers is not granted to patrivue"),
+        # another controller's purpose is none here
+        ("client_advice", ["accounts.balances"], "the policy pack has no purpose client_advice"),
+    ],
+)
+def test_the_shipped_pack_says_which_word_of_a_proposal_is_wrong(
+    wired: DemoHouse, purpose: str, categories: list[str], words: str
+) -> None:
+    answer = pushed_to(wired, purpose, categories)
+    said = answer.json()
+    assert (answer.status_code, said["error"]) == (400, "invalid_authorization_details")
+    assert said["error_description"] == words
+    assert wired.rows("oauth_requests") == []
+
+
+def pushed_to(at: DemoHouse, purpose: str, categories: list[str]) -> httpx.Response:
+    """Push a proposal to a wired house as Patrivue's app does, and return the bare answer: a refusal."""
+    heard: list[httpx.Response] = []
+
+    def line(sent: httpx.Request) -> httpx.Response:
+        heard.append(through(at.app, sent))
+        return heard[-1]
+
+    http = httpx.Client(transport=httpx.MockTransport(line))
+    authority = Authority(ISSUER, "app", read_key(at.key("app")), http=http, clock=at.clock.now)
+    with pytest.raises(Refused):
+        Partner(authority, DEMO_CALLBACK).push(purpose=purpose, categories=categories)
+    return heard[-1]

@@ -18,7 +18,7 @@ from app.http.oauth.models import ASSERTION, OWN_TOKEN, AccessModel, ClientModel
 from app.http.oauth.requests import OAuthRequest
 from app.http.oauth.validity import Standing, standing
 from app.tokens import rfc9396
-from app.tokens.errors import InvalidDpopProof, InvalidGrant, InvalidRequest
+from app.tokens.errors import InvalidAuthorizationDetails, InvalidDpopProof, InvalidGrant, InvalidRequest
 from app.tokens.minting import digest, mint
 from app.tokens.records import Client, PushedRequest
 from consent.vocabulary import ControllerId, PartyId
@@ -71,6 +71,8 @@ class PushedAuthorization(Endpoint):
         detail = rfc9396.proposal(rfc9396.parse(request.form.get("authorization_details", "")))
         if detail.consent_id is not None:
             consent_for(self.server, client, detail.consent_id)
+        elif (fault := self.server.services.unfit(client, detail)) is not None:
+            raise InvalidAuthorizationDetails(fault)  # now, and not to the person after they signed in
         audience_of(self.server, client, request.form.get("resource"))
 
     def _record(self, request: OAuthRequest, client: Client, reference: bytes) -> PushedRequest:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from app.sdk.claims import AggregationConsent
 from app.tokens.records import AccessToken, Client, Clients, Tokens
 from app.tokens.rfc9396 import Covered
 from app.tokens.rfc9449 import Nonces
@@ -161,6 +162,8 @@ class OAuthServices:
     """Whether the client's party is in force on the processor list: a suspended party's clients get nothing."""
     present: Callable[[Unit, ConsentView, datetime], bool]
     """Whether the subject is there right now, by what this service itself saw: a client's word does not count."""
+    unfit: Callable[[Client, AggregationConsent], str | None]
+    """What in the policy pack stands against a client's proposal, in characters RFC 6749 allows; None: nothing."""
     nonces: Nonces
     token_life: timedelta = timedelta(seconds=300)
     code_life: timedelta = timedelta(seconds=60)
