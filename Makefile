@@ -22,8 +22,8 @@ system-tests:
 
 install: system-runtime .venv/ready ## install system libraries and the locked Python environment
 
-demo: install ## run the main job on real input, print its evidence, keep the pages open
-	$(PY) -m app.cli.entry demo
+demo: install ## run the main job on real input, print its evidence, keep the pages open (FRESH=1: anew)
+	$(PY) -m app.cli.entry demo $(if $(FRESH),--fresh)
 
 serve: install ## serve the pages and the API (web and worker together)
 	$(PY) -m app.cli.entry serve

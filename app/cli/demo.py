@@ -8,8 +8,12 @@ again and shows what was told. Leaves out deciding anything: the demonstration i
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +32,8 @@ from app.settings import Settings
 
 OUTSIDER = Path("tests/journeys/main_job.py")
 """Who runs the main job: a script that imports nothing of the project."""
+REGARD = ".venv/bin/python -m app.cli.entry"
+"""The `regard` command, as it is typed in a clone."""
 STARTING_SECONDS = 180
 TOLD = "told.txt"
 """What the outsider told, kept for later starts; written last, so that a run that broke off begins anew."""
@@ -43,7 +49,10 @@ class DemoFailed(click.ClickException):
 @click.option("--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=OUTSIDER)
 def demo(once: bool, fresh: bool, script: Path) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything on this machine and let an outsider's script run the main job, in REGARD_DATA_DIR/demo."""
+    os.umask(0o077)
     os.environ["REGARD_DATA_DIR"] = str((settings().data_dir / "demo").resolve())
+    # whoever ends this process ends all of them, by Ctrl-C or otherwise
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run(settings(), script, once=once, fresh=fresh)
 
 
@@ -54,22 +63,49 @@ def run(read: Settings, script: Path, *, once: bool, fresh: bool) -> None:
     """
     folder, began = read.data_dir.resolve(), time.monotonic()
     again = (folder / TOLD).exists() and not fresh
-    if not again:
-        shutil.rmtree(folder, ignore_errors=True)
     at = addresses(read.issuer)
     with ExitStack() as running:
+        running.enter_context(_alone(folder))
+        _check_ports(at)
         if again:
             running.enter_context(_everybody(folder, at))
+            click.echo("The main job ran before; this is what was told then (make demo FRESH=1 runs it anew):")
             click.echo((folder / TOLD).read_text(encoding="utf-8"))
             _still_sound(folder)
-            click.echo("\nThis was told when the main job ran; --fresh runs it anew.")
         else:
+            shutil.rmtree(folder, ignore_errors=True)
             handouts = running.enter_context(_staged(read, folder, at))
             _outsider(script, handouts, folder)
         click.echo(f"\nReady after {time.monotonic() - began:.1f} s.")
         _show_addresses(at, folder)
         if not once:
             _until_interrupted()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder: two demonstrations in it would answer for each other. Raises DemoFailed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoFailed(f"a demonstration is running in {folder} already") from None
+        yield
+
+
+def _check_ports(at: Addresses) -> None:
+    """Say at once that a port is taken; the server would share it with whoever listens there. Raises DemoFailed."""
+    for address in (at.issuer, at.safe, at.collector):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", int(_port(address))))
+            except OSError:
+                raise DemoFailed(
+                    f"port {_port(address)} is taken by another program. Choose another, e.g. "
+                    "REGARD_ISSUER=http://localhost:8900; the holder and the component take the two ports behind it"
+                ) from None
 
 
 @contextmanager
@@ -80,30 +116,30 @@ def _staged(read: Settings, folder: Path, at: Addresses) -> Iterator[Path]:
 
     click.echo("Preparing: databases, policy pack, generated people, clients, a pool of those who are gone ...")
     migrate(read)
-    with _service(folder):
+    with _service(folder) as service:
         house = build(read)
         try:
             handouts = set_stage(house, folder, at)
         finally:
             house.close()
-        with _components(folder, at):
+        with _components(folder, at, service):
             yield handouts
 
 
 @contextmanager
 def _everybody(folder: Path, at: Addresses) -> Iterator[None]:
-    with _service(folder), _components(folder, at):
+    with _service(folder) as service, _components(folder, at, service):
         yield
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[None]:
-    with _process(folder, "service", [sys.executable, "-m", "app.cli.entry", "serve"]):
-        yield
+def _service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with _process(folder, "service", [sys.executable, "-m", "app.cli.entry", "serve"]) as service:
+        yield service
 
 
 @contextmanager
-def _components(folder: Path, at: Addresses) -> Iterator[None]:
+def _components(folder: Path, at: Addresses, service: subprocess.Popen[bytes]) -> Iterator[None]:
     """Start the reference holder and component, and wait until everybody answers."""
     keys = folder / "clients"
     common = ["--issuer", at.issuer]
@@ -116,7 +152,7 @@ def _components(folder: Path, at: Addresses) -> Iterator[None]:
         _process(folder, "holder", [sys.executable, *safe]) as holder,
         _process(folder, "component", [sys.executable, *collector]) as component,
     ):
-        _wait(at.issuer + "/health/ready", None)
+        _wait(at.issuer + "/health/ready", service)
         _wait(at.safe + "/health", holder)
         _wait(at.collector + "/health", component)
         yield
@@ -147,15 +183,18 @@ def _environment() -> Mapping[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
-def _wait(address: str, process: subprocess.Popen[bytes] | None) -> None:
+def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process answers. Raises DemoFailed when it has ended, or stays silent."""
     ends = time.monotonic() + STARTING_SECONDS
-    while time.monotonic() < ends and (process is None or process.poll() is None):
+    while time.monotonic() < ends and process.poll() is None:
         try:
             if httpx.get(address, timeout=5).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
-            time.sleep(0.05)
-    raise DemoFailed(f"nothing answers at {address}; is the port taken? The logs are in the data folder")
+            pass  # not listening yet
+        time.sleep(0.05)
+    what = "does not answer" if process.poll() is None else "could not start"
+    raise DemoFailed(f"who should answer at {address} {what}; the logs are in the data folder")
 
 
 def _outsider(script: Path, handouts: Path, folder: Path) -> None:
@@ -183,13 +222,17 @@ def _still_sound(folder: Path) -> None:
 
 
 def _show_addresses(at: Addresses, folder: Path) -> None:
+    visitor = json.loads((folder / "handouts.json").read_text(encoding="utf-8"))["visitor"]
     click.secho("\nOpen", bold=True)
     for address, words in (
         (f"{at.issuer}/fr/", "the pages, in French; /en /es /pt too"),
         (f"{at.issuer}/fr/processors", "the processor list"),
-        (f"{at.issuer}/fr/sign-in", "a person's space; the sign-in mail is in the outbox"),
-        (f"{at.issuer}/outbox", "the outbox: mail as it would have been sent"),
-        (f"{at.issuer}/dpo/cases", "the DPO's queue (passkey; a code: regard staff add)"),
+        (f"{at.issuer}/fr/sign-in", f"a person's space: {visitor['email']}"),
+        ("", f"their printed code for a first passkey: {visitor['printed_code']}"),
+        (f"{at.issuer}/outbox", "the outbox: mail as it would have been sent, the sign-in link among it"),
+        (f"{at.issuer}/dpo/cases", "the DPO's queue, with a passkey of your own: the next lines print a code"),
+        ("", f"REGARD_DATA_DIR={folder} {REGARD} staff add 'Sam Dupont' --role dpo --controller ormelune"),
+        ("", f"to be typed at {at.issuer}/en/staff/enrol"),
         (f"{at.issuer}/api/docs", "the API"),
     ):
         click.echo(f"   {address:<40} {words}")

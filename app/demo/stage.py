@@ -28,8 +28,8 @@ from consent.vocabulary import Locale, SubjectRef
 SEED = 20_260_101
 RELEASE = "portfolio_statistics"
 BY = "operator"
-_ACTS = ("person", "neighbour")
-"""Who the outsider plays at the browser, in the order of the people who are present."""
+_ACTS = ("person", "neighbour", "visitor")
+"""The first people who are present: two the outsider plays, one for whoever looks around afterwards."""
 
 
 def set_stage(house: House, folder: Path, at: Addresses) -> Path:

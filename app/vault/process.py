@@ -6,6 +6,7 @@ To be called where a process starts. Leaves out locking memory, which needs a li
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ class Hardening:
 
 
 def harden_process() -> Hardening:
-    """Turn core dumps off and, on Linux, make the process undumpable; returns what was achieved."""
+    """Turn core dumps off and, on Linux, make the process undumpable; returns what was achieved.
+
+    New files are their owner's alone from here on: databases, journals, copies.
+    """
+    os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     off = resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
     return Hardening(core_dumps_off=off, undumpable=_undumpable())

@@ -49,6 +49,8 @@ class _Reader(HTMLParser):
         self.links: list[tuple[str, str]] = []
         self.words: list[str] = []
         self.marked: dict[str, str] = {}
+        self.title = ""
+        self._in_title = False
         self._open: Form | None = None
         self._link: str | None = None
         self._mark: list[tuple[str, str]] = []
@@ -58,6 +60,7 @@ class _Reader(HTMLParser):
         said = {name: value or "" for name, value in attrs}
         if tag in ("script", "style", "head"):
             self._silent += tag != "head"
+        self._in_title = tag == "title"
         if tag == "form":
             self._open = Form(said.get("method", "get").lower(), said.get("action", ""))
             self._open.ceremony = said.get("data-passkey")
@@ -91,6 +94,9 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._silent or not data.strip():
             return
+        if self._in_title:
+            self.title = data.strip()
+            self._in_title = False
         self.words.append(data.strip())
         if self._link is not None:
             self.links.append((self._link, data.strip()))
@@ -112,6 +118,7 @@ class Page:
             reader.feed(response.text)
         self.forms, self.links, self.marked = reader.forms, reader.links, reader.marked
         self.words = " ".join(reader.words)
+        self.title = reader.title
 
     def form(self, *, button: tuple[str, str] | None = None, has: str | None = None, ceremony: bool = False) -> Form:
         """Return the form with this button, this field, or a passkey ceremony; else the first POST one."""
