@@ -40,15 +40,16 @@ class Report:
 class Disclosures:
     """The journal of one component, one process at a time (`OSError` when another has it open)."""
 
-    def __init__(self, authority: Authority, journal: Path) -> None:
+    def __init__(self, authority: Authority, journal: str | os.PathLike[str]) -> None:
+        path = Path(journal)
         self._authority = authority
-        self._journal = journal
-        self._sending = journal.with_name(journal.name + ".sending")
-        self._refused = journal.with_name(journal.name + ".refused")
+        self._journal = path
+        self._sending = path.with_name(path.name + ".sending")
+        self._refused = path.with_name(path.name + ".refused")
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._guard = _exclusive(journal.with_name(journal.name + ".lock"))
-        self._file = _open_mended(journal)
+        self._guard = _exclusive(path.with_name(path.name + ".lock"))
+        self._file = _open_mended(path)
 
     def record(self, permit: Permit, records: int, *, categories: frozenset[str] | None = None) -> str:
         """Put one read on record and return its id; `records` is how many were read."""

@@ -108,12 +108,19 @@ class Holder:
     """Answers tasks for one component. `answers` is a directory of its own, where given answers rest."""
 
     def __init__(
-        self, authority: Authority, answers: Path, *, find: Find, erase: Erase, rectify: Rectify, restrict: Restrict
+        self,
+        authority: Authority,
+        answers: str | os.PathLike[str],
+        *,
+        find: Find,
+        erase: Erase,
+        rectify: Rectify,
+        restrict: Restrict,
     ) -> None:
         self._authority = authority
-        self._answers = answers
+        self._answers = Path(answers)
         self._find, self._erase, self._rectify, self._restrict = find, erase, rectify, restrict
-        answers.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._answers.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def work(self) -> int:
         """Say that this holder is alive, take what is to be done, do it; return how many tasks were answered.

@@ -19,7 +19,7 @@ MODE: Final = 0o600
 _OTHERS: Final = 0o077
 
 
-def write_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def write_key(path: str | os.PathLike[str]) -> ec.EllipticCurvePrivateKey:
     """Make a P-256 key and write it to a new file of mode 0600. Raises `FileExistsError`: no key is ever replaced."""
     key = new_key()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -30,12 +30,13 @@ def write_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_key(path: str | os.PathLike[str]) -> ec.EllipticCurvePrivateKey:
     """Read a key file. Raises `KeyFileUnfit` when others may read it or it holds no P-256 key; `OSError`."""
-    if path.stat().st_mode & _OTHERS:
+    file = Path(path)
+    if file.stat().st_mode & _OTHERS:
         raise KeyFileUnfit("others may read the key file: take their rights away (chmod 600)")
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        key = load_pem_private_key(file.read_bytes(), None)
     except (ValueError, TypeError):
         raise KeyFileUnfit("the file holds no unencrypted PEM key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):

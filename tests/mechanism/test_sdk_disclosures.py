@@ -33,6 +33,14 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "reads"
 
 
+def test_a_journal_is_named_in_words_too(at: Setting, journal: Path) -> None:
+    kept = Disclosures(at.authority, str(journal))
+    kept.record(at.permit(), 1)
+    assert journal.stat().st_size
+    assert kept.flush() == Report(1, 0)
+    kept.close()
+
+
 def test_reads_are_reported_once_with_who_and_what(at: Setting, journal: Path) -> None:
     permit = at.permit()
     kept = Disclosures(at.authority, journal)

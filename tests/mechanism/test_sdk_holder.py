@@ -88,6 +88,15 @@ def made(at: Setting, rows: Database, tmp_path: Path) -> Holder:
     return Holder(at.authority, answers, find=rows.find, erase=rows.erase, rectify=rows.rectify, restrict=rows.restrict)
 
 
+def test_the_directory_of_answers_is_named_in_words_too(at: Setting, rows: Database, tmp_path: Path) -> None:
+    answers = tmp_path / "said"
+    given = {"find": rows.find, "erase": rows.erase, "rectify": rows.rectify, "restrict": rows.restrict}
+    holder = Holder(at.authority, str(answers), **given)
+    ask(at, "search")
+    assert holder.work() == 1
+    assert len(list(answers.glob("*.json"))) == 1
+
+
 def instruct(category: str, fate: str, **more: str) -> dict[str, str]:
     return {"category": category, "purpose": "budget", "fate": fate, **more}
 

@@ -232,6 +232,12 @@ def test_a_key_file_is_its_owner_s_alone(tmp_path: Path) -> None:
         read_key(path)
 
 
+def test_a_key_file_is_named_in_words_or_as_a_path(tmp_path: Path) -> None:
+    name = str(tmp_path / "component.pem")
+    made = write_key(name)
+    assert read_key(name).private_numbers() == read_key(Path(name)).private_numbers() == made.private_numbers()
+
+
 @pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
 def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "component.pem"

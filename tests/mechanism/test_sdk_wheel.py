@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 import app.sdk
+from app.cli.main import main
 from app.sdk.client import Authority
 from app.sdk.dpop import new_key
 from app.sdk.gate import Reason
+from app.sdk.keyfile import read_key
+from app.settings import read_settings
+from app.wiring import migrate
+from consent.vocabulary import PurposeId
 from tests.doors.oauth_house import CALLBACK, HOLDER, ISSUER
 from tests.mechanism.sdk_house import Wire
 from tests.mechanism.test_sdk_sealer import BALANCES, Setting
@@ -79,9 +86,31 @@ class Row:
     sealed: bytes
 
 
+def for_overview(at: Setting) -> None:
+    """Make the agreement one for the purpose that the README names."""
+    consents = at.house.facts.consents
+    consents[at.house.consent] = replace(consents[at.house.consent], purpose=PurposeId("wealth_overview"))
+
+
+def test_the_readme_s_registrations_run_with_the_shipped_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"REGARD_DATA_DIR": str(tmp_path / "var"), "REGARD_POLICIES_DIR": str(SOURCE.parents[1] / "policies")}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    migrate(read_settings(said))
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"```sh\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)
+    for line, client in zip(lines, ("my-holder", "my-component", "my-app"), strict=True):
+        program, *words = shlex.split(line.replace("\\\n", ""))
+        done = CliRunner().invoke(main, words)
+        assert (program, done.exit_code) == ("regard", 0), done.output
+        assert done.output.startswith(f"registered {client} for ")
+        assert read_key(f"{client}.pem")
+
+
 def test_the_readme_s_partner_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = Setting(tmp_path)
     example = re.findall(r"```python\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)[1]
+    for_overview(at)
     binding, web = new_key(), at.house.web
     inside = httpx.Client(transport=httpx.WSGITransport(app=web.application))
     partner = Authority(ISSUER, "partner", at.house.partner.key, binding=binding, http=inside, clock=at.house.clock.now)
@@ -111,6 +140,7 @@ def test_the_readme_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     at = Setting(tmp_path)
     permit = at.permit()
     stored = [Row("r1", at.sealer.seal_json(permit, BALANCES, "r1", {"amount": "12.50"}))]
+    for_overview(at)
     example = re.findall(r"```python\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)[0]
     monkeypatch.setitem(sys.modules, "regard_sdk", app.sdk)
 
