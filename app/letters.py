@@ -146,7 +146,12 @@ def _room(locale: Locale, zone: str) -> Environment:
 def day(value: date | datetime, locale: Locale, zone: tzinfo) -> str:
     """Return a calendar date in words, e.g. "20 mai 2027" (consent rule 12)."""
     local = value.astimezone(zone).date() if isinstance(value, datetime) else value
-    return str(format_date(local, "long", locale.value))
+    return ordinal_first(str(format_date(local, "long", locale.value)), locale)
+
+
+def ordinal_first(date_in_words: str, locale: Locale) -> str:
+    """Return the date as French writes the first of a month, "1er mai 2027"; CLDR has "1 mai". Others as they are."""
+    return f"1er{date_in_words[1:]}" if locale is Locale.FR and date_in_words.startswith("1 ") else date_in_words
 
 
 def moment(value: datetime, locale: Locale, zone: tzinfo) -> str:

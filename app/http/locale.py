@@ -20,6 +20,7 @@ from flask import Blueprint, Flask, current_app, request
 from flask_babel import Babel, format_date, format_time, gettext, to_user_timezone
 
 from app.http.doors import doors
+from app.letters import ordinal_first
 from consent.policy import Controller
 from consent.vocabulary import Locale, Text
 
@@ -54,7 +55,7 @@ def told(text: Text) -> str:
 
 def day(value: date | datetime) -> str:
     """Return a calendar date in words, e.g. "20 mai 2027" (consent rule 12)."""
-    return str(format_date(value, "long"))
+    return ordinal_first(str(format_date(value, "long")), current_locale())
 
 
 def moment(value: datetime) -> str:

@@ -6,14 +6,16 @@ import ast
 import re
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
-from app.http.locale import CATALOGUES, compile_catalogues
+from app.http.locale import CATALOGUES, compile_catalogues, day, moment
 from consent.vocabulary import Locale
+from tests.doors.pages_house import Town
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "templates/pages"
@@ -69,6 +71,22 @@ def test_no_text_is_missing_empty_fuzzy_or_left_over(asked: Catalog, locale: str
         strings = message.string if isinstance(message.string, tuple | list) else (message.string,)
         assert all(strings), message.id
         assert not (message.fuzzy and message.id), message.id
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("fr", "1er janvier 2027, 11 janvier 2027, 1er janvier 2027 à 12:00"),
+        ("en", "January 1, 2027, January 11, 2027, January 1, 2027 at 12:00\u202fPM"),
+        ("es", "1 de enero de 2027, 11 de enero de 2027, 1 de enero de 2027, 12:00"),
+        ("pt", "1 de janeiro de 2027, 11 de janeiro de 2027, 1 de janeiro de 2027, às 12:00"),
+    ],
+)
+def test_dates_are_written_as_the_language_writes_them(town: Town, locale: str, said: str) -> None:
+    """Consent rule 12; the firm's time zone is an hour ahead of UTC in January."""
+    noon = datetime(2027, 1, 1, 11, tzinfo=UTC)
+    with town.app().test_request_context(f"/{locale}/"):
+        assert f"{day(noon)}, {day(date(2027, 1, 11))}, {moment(noon)}" == said
 
 
 @pytest.mark.parametrize("locale", [locale.value for locale in Locale])

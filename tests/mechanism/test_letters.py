@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -65,7 +65,24 @@ def test_times_are_the_controllers_own() -> None:
     letter = write("agreement-ended", FIRM, Locale.FR, **SAID)
     assert "2 juillet 2026 à 00:30" in letter.text
     abroad = write("agreement-ended", replace(FIRM, time_zone="America/New_York"), Locale.FR, **SAID)
-    assert "1 juillet 2026 à 18:30" in abroad.text
+    assert "1er juillet 2026 à 18:30" in abroad.text
+
+
+@pytest.mark.parametrize(
+    ("day", "locale", "said"),
+    [
+        (date(2027, 1, 1), Locale.FR, "1er janvier 2027"),
+        (date(2027, 1, 2), Locale.FR, "2 janvier 2027"),
+        (date(2027, 1, 11), Locale.FR, "11 janvier 2027"),
+        (date(2027, 1, 21), Locale.FR, "21 janvier 2027"),
+        (date(2027, 1, 1), Locale.EN, "January 1, 2027"),
+        (date(2027, 1, 1), Locale.ES, "1 de enero de 2027"),
+        (date(2027, 1, 1), Locale.PT, "1 de janeiro de 2027"),
+    ],
+)
+def test_a_date_is_written_as_the_language_writes_it(day: date, locale: Locale, said: str) -> None:
+    """Consent rule 12: French alone has a first of the month."""
+    assert letters.day(day, locale, UTC) == said
 
 
 def test_values_are_escaped_where_they_have_to_be() -> None:
