@@ -564,7 +564,15 @@ def test_the_receipts_link_stops_that_agreement_and_nothing_else(
     assert stranger.get("/me").status_code == 303, "the link signs nobody in"
 
 
-def _look(town: Town, subject: SubjectRef, consent: str | None = None, ident: str = "dis_1") -> None:
+def _look(
+    town: Town,
+    subject: SubjectRef,
+    consent: str | None = None,
+    ident: str = "dis_1",
+    *,
+    records: int = 42,
+    action: str = "read",
+) -> None:
     with town.unit() as unit:
         unit.disclosures.add(
             Disclosure(
@@ -575,11 +583,11 @@ def _look(town: Town, subject: SubjectRef, consent: str | None = None, ident: st
                 component="cmp_1",
                 actor_role=None,
                 categories=(CategoryId("accounts.balances"),),
-                records=42,
+                records=records,
                 purpose=PurposeId("wealth_overview"),
                 consent=consent,
                 attended=False,
-                action="read",
+                action=action,
                 at=town.clock.now(),
             )
         )
@@ -600,6 +608,38 @@ def test_who_looked_is_ones_own_and_can_be_taken_away(town: Town, ana: Visitor, 
     (plain,) = ana.get("/me/access-log.json").get_json()
     assert (plain["party"], plain["data"], plain["records"]) == ("Patrivue SAS", "Balances", 42)
     assert subject not in str(plain)
+
+
+LENT = {
+    "en": (
+        "was lent for a moment, to store it.",
+        "was lent for a moment, to read it.",
+        "No reading has been reported yet",
+    ),
+    "fr": ("prêtée un instant, pour les garder.", "prêtée un instant, pour les lire.", "Aucune lecture n’est encore"),
+    "es": ("se prestó un momento, para guardarlos.", "se prestó un momento, para leerlos.", "ninguna lectura"),
+    "pt": ("por um momento, para os guardar.", "por um momento, para os ler.", "nenhuma leitura"),
+}
+
+
+def test_a_key_lent_is_told_as_such_and_is_no_reading(town: Town, ana: Visitor, subject: SubjectRef) -> None:
+    """Consent rule 51: nobody counted a record; what was lent to read with is still not passed over."""
+    _agree(ana)
+    record = _one(town, subject)
+    agreement = f"me/consents/{record.id}"
+    _look(town, subject, record.id, ident="dis_hold", records=0, action="hold")
+    assert "Nobody has read anything under it." in _words(ana.get(f"/en/{agreement}").get_data(as_text=True))
+    _look(town, subject, record.id, ident="dis_lent", records=0)
+    for locale, (stored, read, unreported) in LENT.items():
+        page = _words(ana.get(f"/{locale}/me/access-log").get_data(as_text=True))
+        assert stored in page
+        assert read in page
+        assert not re.search(r"\b0 (record|élément|dato|registo|registro)", page)
+        assert unreported in _words(ana.get(f"/{locale}/{agreement}").get_data(as_text=True))
+    _look(town, subject, record.id)
+    page = _words(ana.get(f"/en/{agreement}").get_data(as_text=True))
+    assert "1 reading, the last on" in page
+    assert "No reading has been reported" not in page
 
 
 def test_the_space_is_one_click_away_everywhere(ana: Visitor) -> None:

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from app.http import facts, renewing
 from app.http.asking import put_on_page
 from app.http.chrome import speak_for
-from app.http.doors import DoorUnit, doors
+from app.http.doors import DisclosureFacts, DoorUnit, doors
 from app.http.errors import NotHere
 from app.http.guard import anyone, current_controller, current_subject, subject
 from app.http.locale import people
@@ -23,7 +23,7 @@ from consent import usecases
 from consent.decision import held_back
 from consent.events import Actor, ActorKind, Channel
 from consent.record import FINAL, Consent, State
-from consent.vocabulary import ConsentId, ControllerId
+from consent.vocabulary import Action, ConsentId, ControllerId
 
 page = people("agreements")
 
@@ -63,7 +63,7 @@ def shown(consent: str) -> str:
     of = doors()
     with of.reading() as unit:
         record, events = usecases.read(unit, controller=current_controller(), consent=ConsentId(consent), by=_me())
-        reads = [each for each in unit.disclosures.of_subject(current_subject()) if each.consent == consent]
+        reads, lent = _reads(unit, consent)
         mine = record.terms.subject == current_subject()
         found = unit.receipts.of_consent(current_controller(), record.id) if mine else ()
         done = {each.occasion: each.at for each in unit.notices.of_consent(current_controller(), record.id)}
@@ -75,6 +75,7 @@ def shown(consent: str) -> str:
         asked=_asked(record),
         events=events,
         reads=reads,
+        lent=lent,
         receipts=found,
         destroyed_at=done.get("destroyed"),
         renewable=mine and renewing.offered(record),
@@ -192,6 +193,16 @@ def _stop_page(record: Consent, keep: str, *, signed_link: bool) -> str:
         signed_link=signed_link,
         **_words(),
     )
+
+
+def _reads(unit: DoorUnit, consent: str) -> tuple[list[DisclosureFacts], list[DisclosureFacts]]:
+    """Return what was read under it, and the keys lent to read with (no record counted yet), each the newest first.
+
+    A key lent to store is neither. One lent to read has to show: no reading reported does not prove none took place.
+    """
+    every = unit.disclosures.of_subject(current_subject())
+    looks = [each for each in every if each.consent == consent and each.action != Action.HOLD]
+    return [each for each in looks if each.records], [each for each in looks if not each.records]
 
 
 def _held(unit: DoorUnit, record: Consent) -> tuple[str, ...]:
