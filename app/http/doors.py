@@ -325,8 +325,17 @@ class Authorizations(Protocol):
         ...
 
 
+class SubjectFacts(Protocol):
+    """What is on file of a person without opening their profile."""
+
+    @property
+    def locale(self) -> Locale: ...
+
+
 class ContactPoints(Protocol):
-    """Since when a person can be reached where."""
+    """Since when a person can be reached where, and in which language."""
+
+    def get(self, ref: SubjectRef) -> SubjectFacts | None: ...
 
     def known_since(self, ref: SubjectRef, kind: str) -> datetime | None:
         """Return since when the contact point (`email`) is on file (dsar rule 27)."""

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from app import letters
 from app.http import signin
 from app.http.doors import Limits
 from app.http.onward import own_path
 from app.http.passkeys import CODE_LETTERS
+from app.profiles import Profile
+from consent.vocabulary import Locale
 from tests.doors.pages_house import (
     MAILBOX,
     ORIGIN,
@@ -310,6 +313,28 @@ def test_a_first_passkey_and_the_notice_of_it(town: Town, visitor: Visitor) -> N
     again.sign_in(town)
     spent = again.post("/me/security/code", page="/me/security", code=code)
     assert spent.status_code == 422, "a printed code serves once"
+
+
+@pytest.mark.parametrize(("on_file", "page"), [(Locale.FR, "en"), (Locale.EN, "fr"), (Locale.PT, "pt")])
+def test_the_notice_of_a_passkey_is_in_the_language_on_file(town: Town, on_file: Locale, page: str) -> None:
+    """Consent rule 24: not in that of the page, which a thief may have chosen."""
+    subject = town.house.profiles.enrol(town.house.controller, Profile("Ana", MAILBOX), on_file)
+    visitor = Visitor(town.app(), page)
+    visitor.sign_in(town)
+    passkey = enrol_passkey(visitor, town.printed_code("subject", subject))
+    _announced(town, "passkey-added", on_file)
+    assert use_passkey(visitor, passkey).status_code == 303
+    shown = visitor.get("/me/security").get_data(as_text=True)
+    credential = re.findall(r'name="passkey" value="([^"]+)"', shown)[0]
+    assert visitor.post("/me/security/remove", page="/me/security", passkey=credential).status_code == 303
+    _announced(town, "passkey-removed", on_file)
+
+
+def _announced(town: Town, kind: str, locale: Locale) -> None:
+    letter, firm = town.letters[-1], town.house.policy.controllers[town.house.controller]
+    assert (letter.kind, letter.locale) == (kind, locale.value)
+    expected = letters.write(kind, firm, locale, link=f"{ORIGIN}/{locale.value}/me/security", at=town.clock.now())
+    assert (letter.subject, letter.text) == (expected.subject, expected.text)
 
 
 def test_a_second_passkey_needs_the_first(town: Town, visitor: Visitor) -> None:

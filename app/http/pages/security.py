@@ -19,6 +19,7 @@ from app.http.locale import current_locale, people
 from app.http.mails import send_mail
 from app.http.sessions import current, session_digest
 from app.http.signin import count_try
+from consent.vocabulary import Locale, SubjectRef
 
 page = people("security")
 FRESH = timedelta(minutes=10)
@@ -79,7 +80,7 @@ def create() -> Response:
             challenge=challenge,
             answer=request.form.get("credential", ""),
         )
-        _tell(of, unit, "passkey-added", profile)
+        _tell(of, unit, "passkey-added", session.person, profile)
         unit.commit()
     return redirect(url_for(".shown"), 303)
 
@@ -101,7 +102,7 @@ def remove() -> Response:
             controller=session.controller,
             credential=credential,
         )
-        _tell(of, unit, "passkey-removed", profile)
+        _tell(of, unit, "passkey-removed", session.person, profile)
         unit.commit()
     return redirect(url_for(".shown"), 303)
 
@@ -140,14 +141,22 @@ def _use_permission(of: Doors, unit: DoorUnit, session: SessionFacts) -> timedel
     return used.cooling
 
 
-def _tell(of: Doors, unit: DoorUnit, kind: str, profile: ProfileFacts | None) -> None:
-    if profile is not None:
-        send_mail(
-            unit,
-            kind,
-            to=profile.email,
-            locale=current_locale(),
-            controller=firm(),
-            link=of.origin + url_for(".shown"),
-            at=of.clock.now(),
-        )
+def _tell(of: Doors, unit: DoorUnit, kind: str, person: str, profile: ProfileFacts | None) -> None:
+    if profile is None:
+        return
+    locale = _language(unit, person)
+    send_mail(
+        unit,
+        kind,
+        to=profile.email,
+        locale=locale,
+        controller=firm(),
+        link=of.origin + url_for(".shown", locale=locale.value),
+        at=of.clock.now(),
+    )
+
+
+def _language(unit: DoorUnit, person: str) -> Locale:
+    """Return the language on file: whoever is at the page may not be whom the warning is for (consent rule 24)."""
+    known = unit.subjects.get(SubjectRef(person))
+    return known.locale if known is not None else current_locale()
