@@ -55,10 +55,12 @@ def certificate_signer(seed: bytes) -> Callable[[bytes], Mapping[str, str]]:
     """Return what signs erasure certificates: Ed25519 (RFC 8032), the key named by its SHA-256."""
     private = Ed25519PrivateKey.from_private_bytes(seed)
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    # whoever has the file can check it with this; `key` says which key to trust
+    told = base64.b64encode(public).decode("ascii")
 
     def sign(message: bytes) -> Mapping[str, str]:
         value = base64.b64encode(private.sign(message)).decode("ascii")
-        return {"algorithm": "Ed25519", "key": sha256(public).hexdigest(), "value": value}
+        return {"algorithm": "Ed25519", "key": sha256(public).hexdigest(), "public_key": told, "value": value}
 
     return sign
 

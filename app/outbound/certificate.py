@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Final, cast
 
+from babel.dates import format_datetime
+
 from app.outbound.package import STYLE
 from app.outbound.pdf import render_pdf
 from app.outbound.typography import cited, labelled, typeset
@@ -93,7 +95,8 @@ class _Page:
         said = self._certificate.get(name)
         if not isinstance(said, str):
             return self.gettext("not known yet")
-        return self._speech.moment(datetime.fromisoformat(said))
+        at, speech = datetime.fromisoformat(said), self._speech
+        return f"{speech.moment(at)} ({format_datetime(at, 'OOOO', tzinfo=speech.zone, locale=speech.locale.value)})"
 
     def _statement(self) -> Iterable[str]:
         yield self.gettext(
@@ -130,10 +133,13 @@ class _Page:
             )
 
     def _attached(self) -> str:
-        return self.gettext(
-            "The signed certificate is attached to this file as %(name)s. The ledger holds its fingerprint.",
+        checked = self.gettext(
+            "The signed certificate is attached to this file as %(name)s. "
+            "Its signature can be checked with the public key in it.",
             name=ATTACHED,
         )
+        sealed = self.gettext("The ledger entry that holds its fingerprint is sealed; it is opened for an auditor.")
+        return f"{checked} {sealed}"
 
     def _sites(self) -> str:
         return "".join(self._facts(self._site(site)) for site in _maps(self._certificate["partitions"]))
@@ -163,6 +169,10 @@ class _Page:
     def _limits(self) -> Iterable[str]:
         """The sentences of the certificate itself, in the reader's language (`app.vault.certificate`)."""
         yield self.gettext("That nobody copied readable data elsewhere before the keys were destroyed.")
+        yield self.gettext(
+            "That nobody kept a copy of the key provider’s own keys from before, "
+            "together with an old copy of the key store: the two together would open the data."
+        )
         yield self.gettext(
             "That the unreadable records themselves were deleted. "
             "Those who keep them were told to delete them, and answer for it separately."

@@ -20,6 +20,7 @@ from app.vault.ports import Erasure, ErasureSite, ErasureTarget, Json, NamedKey,
 VERSION = 1
 DOES_NOT_PROVE = (
     "that nobody copied plaintext out before the keys were destroyed",
+    "that nobody kept the key provider's own keys from before together with an old copy of the key store",
     "that the sealed records themselves were deleted: holders are told to delete them, and answer for it separately",
     "anything about the few categories of data that this service names in no certificate, whoever it is for",
     "anything about memory of running processes: an epoch key may stay there until memory_clear_by",

@@ -39,6 +39,7 @@ def test_a_certificate_signature_is_checked_with_the_public_key() -> None:
     signature = certificate_signer(seed)(b"certificate")
     public = Ed25519PublicKey.from_public_bytes(public_key(seed))
     assert signature["key"] == sha256(public_key(seed)).hexdigest()
+    assert base64.b64decode(signature["public_key"]) == public_key(seed), "the file has the key to check it with"
     public.verify(base64.b64decode(signature["value"]), b"certificate")
     with pytest.raises(InvalidSignature):
         public.verify(base64.b64decode(signature["value"]), b"another")
