@@ -8,7 +8,7 @@ Leaves out what a value means: each door asks for what it needs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flask import request
@@ -19,6 +19,8 @@ from app.http.errors import FormInvalid, NotHere
 _NEVER: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NEVER_IN_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """A text of several lines has tabs and ends of lines."""
+_WHOLE: Final = "_schema"
+"""The place of a fault of the whole, as the schemas call it."""
 
 
 def check_address() -> None:
@@ -40,15 +42,21 @@ def check_form_text() -> None:
         raise FormInvalid
 
 
-def check_text(value: Any) -> None:
-    """Raise BadRequest for a JSON value with such characters in any text or name, however deep."""
-    waiting = [value]
+def strange_places(value: Any) -> Iterator[str]:
+    """Yield where in a JSON value there are such characters, `disclosures.1.id`; of a strange name only its object."""
+    waiting = [("", value)]  # no recursion: whoever sends chooses the depth
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            if not is_text(one):
-                raise BadRequest
+        place, one = waiting.pop()
+        if isinstance(one, str) and not is_text(one):
+            yield place or _WHOLE
         elif isinstance(one, Mapping):
-            waiting += [*one.keys(), *one.values()]
+            waiting += [(_below(place, name), below) for name, below in one.items() if is_text(name)]
+            if not all(map(is_text, one)):
+                yield place or _WHOLE
         elif isinstance(one, list):
-            waiting += one
+            waiting += [(_below(place, str(number)), below) for number, below in enumerate(one)]
+
+
+def _below(place: str, name: str) -> str:
+    """No longer than a place is ever said: names and depth are the sender's."""
+    return f"{place}.{name}"[:120] if place else name[:120]

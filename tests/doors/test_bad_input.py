@@ -648,3 +648,14 @@ def test_a_part_that_is_no_part_is_refused(house: BadHouse) -> None:
     for number in ("0", "2", "99999999999"):
         path = door.path({**door.arguments, "number": number})
         refused(house, send(house, door, path=path, data=b"{}\n", content_type=parts.MEDIA_TYPE), why=number)
+
+
+def test_what_no_text_may_hold_is_named_by_its_place(house: BadHouse) -> None:
+    """A reporter sets such lines aside by their place and sends the rest (consent rule 51); the values stay out."""
+    door = next(one for one in client_doors(house) if one.rule == "/api/v1/disclosures")
+    (read,) = door.body["disclosures"]
+    batch = {"disclosures": [read, {**read, "id": f"{MARK}\x00"}, read]}
+    said = refused(house, send(house, door, json=batch), 422)
+    assert (said["code"], said["fields"]) == ("body_invalid", ["disclosures.1.id"])
+    said = refused(house, send(house, door, json={"disclosures": [{**read, f"{MARK}\ud800": 1}]}), 422)
+    assert said["fields"] == ["disclosures.0"]

@@ -30,6 +30,7 @@ from werkzeug.exceptions import BadRequest
 
 from app.http.api.schemas import JsonBlueprint, mimetype, read_json, refusals
 from app.http.api.services import ApiServices, ApiUnit
+from app.http.characters import strange_places
 from app.http.doors import ClientActor
 from app.http.guard import client, current_client
 from app.sdk.scopes import Scope
@@ -182,7 +183,7 @@ def _body() -> Mapping[str, Any]:
     if mimetype() != "application/json":
         raise BadRequest
     found = read_json(request.get_data(cache=True))
-    if not isinstance(found, Mapping):
+    if not isinstance(found, Mapping) or any(strange_places(found)):
         raise BadRequest
     return found
 

@@ -10,6 +10,7 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, NoReturn
 
 from flask import Request, request
@@ -18,21 +19,20 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from app.http.characters import check_text
+from app.http.characters import strange_places
 from app.http.errors import BodyInvalid
 
 PROBLEM = "application/problem+json"
+_MOST_PLACES = 20
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}")
 
 
 def read_json(raw: bytes) -> Any:
     """Return the JSON value of `raw`. Raises BadRequest for anything else."""
     try:
-        found = json.loads(raw, parse_constant=_no_constant)
+        return json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise BadRequest from None
-    check_text(found)
-    return found
 
 
 def _no_constant(_name: str) -> NoReturn:
@@ -48,7 +48,11 @@ class StrictParser(FlaskParser):
         """Read the body as JSON."""
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
-        return read_json(req.get_data(cache=True))
+        found = read_json(req.get_data(cache=True))
+        strange = list(islice(strange_places(found), _MOST_PLACES))
+        if strange:
+            raise BodyInvalid(*strange)
+        return found
 
     def handle_error(
         self, error: ValidationError, req: Request, schema: Schema, *, error_status_code: Any, error_headers: Any
