@@ -163,5 +163,5 @@ def test_the_evidence_verifies_with_the_key_alone(told: Told) -> None:
 def test_a_later_start_serves_what_is_there(told: Told) -> None:
     again = told.run()
     assert "evidence still sound" in again
-    assert "This was told when the main job ran" in again
+    assert "The main job ran before" in again
     assert re.findall(r"^(\d)\. ", again, re.MULTILINE) == [str(number) for number in range(1, 10)]
