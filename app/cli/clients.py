@@ -21,8 +21,8 @@ from app.sdk.keyfile import write_key
 from app.sdk.scopes import join
 from app.tokens.registration import Registration, RegistrationError, RegistrationRefused
 from app.wiring import registrations
+from app.wiring.operator import OPERATOR
 
-OPERATOR = "operator"
 FILE = click.Path(dir_okay=False, path_type=Path)
 BY = click.option("--by", default=OPERATOR, show_default=True, help="who decides: a staff id, never a name")
 

@@ -21,13 +21,13 @@ from app.sdk.dpop import public_jwk
 from app.sdk.keyfile import write_key
 from app.tokens.registration import Registration
 from app.wiring import House, add_staff, hold_back, issue_code, registrations
+from app.wiring.operator import OPERATOR
 from app.wiring.releases import release_profile, seal_for_pool
 from consent.adoption import adopt
 from consent.vocabulary import Locale, SubjectRef
 
 SEED = 20_260_101
 RELEASE = "portfolio_statistics"
-BY = "operator"
 _ACTS = ("person", "neighbour", "visitor")
 """The first people who are present: two the outsider plays, one for whoever looks around afterwards."""
 
@@ -36,7 +36,7 @@ def set_stage(house: House, folder: Path, at: Addresses) -> Path:
     """Prepare everything in a fresh house; returns the file of what was handed out."""
     people = list(make_subjects(SEED, house.units.clock.now().date()))
     with house.units.writing() as unit:
-        adopt(unit, house.policy, controller=house.controller, by=BY, at=house.units.clock.now())
+        adopt(unit, house.policy, controller=house.controller, by=OPERATOR, at=house.units.clock.now())
     house.ledger.integrate()
     said = {
         "issuer": at.issuer,
@@ -103,7 +103,7 @@ def _client(house: House, folder: Path, who: str, said: Mapping[str, object]) ->
     jwk = public_jwk(write_key(file))
     honours = ("nothing", "call", "until")
     asked = Registration(id=f"demo-{who}", jwk=jwk, country="FR", honours=honours, **said)  # type: ignore[arg-type]
-    registrations.register(house, asked, by=BY)
+    registrations.register(house, asked, by=OPERATOR)
     return {"client_id": asked.id, "key": str(file)}
 
 

@@ -9,10 +9,8 @@ from app.wiring.operator import (
     dismiss_staff,
     hold_back,
     issue_code,
-    pool,
     present_staff,
     restored_vault,
-    sealed_cohort,
 )
 from app.wiring.releases import (
     Departed,
@@ -40,12 +38,10 @@ __all__ = [
     "migrate",
     "plan_release",
     "planned_releases",
-    "pool",
     "present_staff",
     "release",
     "restored_vault",
     "seal_for_pool",
-    "sealed_cohort",
     "serving",
     "shred_pool_keys",
 ]

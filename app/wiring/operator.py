@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from app.exports.gate import Released
 from app.exports.profile import Profile
 from app.http import passkeys
 from app.http.guard import StaffRole
@@ -15,7 +14,7 @@ from app.http.passkeys import Kind
 from app.machine import SystemClock
 from app.settings import Settings
 from app.store.engine import open_engine
-from app.store.exports import HeldBack, SealedCohort
+from app.store.exports import HeldBack
 from app.store.passkeys import StoredStaff
 from app.store.unit import RecordsUnit
 from app.vault.core import Vault
@@ -63,41 +62,6 @@ def hold_back(house: House, profile: Profile, held: Sequence[tuple[SubjectRef, b
             waiting = HeldBack(house.controller, subject, profile.id, profile.schema_version, sealed, deadline)
             unit.exports.add_to_pool(waiting)
         unit.commit()
-
-
-def pool(house: House, profile: Profile) -> Sequence[tuple[SubjectRef, bytes]]:
-    """Return what waits in the pool of a profile: subjects and sealed values."""
-    with house.units.reading() as unit:
-        waiting = unit.exports.open_pool(house.controller, profile.id, now=house.units.clock.now())
-        return [(held.subject, held.sealed) for held in waiting]
-
-
-def sealed_cohort(
-    house: House, profile: Profile, released: Released, outline: dict[str, object], members: Sequence[SubjectRef]
-) -> str:
-    """Store a released table, empty its members' places in the pool, and record it; returns the ledger entry."""
-    cohort = SealedCohort(
-        id=house.units.ids.new("coh"),
-        controller=house.controller,
-        profile=profile.id,
-        schema_version=profile.schema_version,
-        subjects=len(members),
-        output=released.output,
-        outline=outline,
-        approved_by=released.approved_by,
-        released_at=house.units.clock.now(),
-    )
-    with house.units.writing() as unit:
-        unit.exports.seal(cohort, members)
-        entry = unit.journal.record(
-            "export.released",
-            actor=released.approved_by,
-            controller=house.controller,
-            subject=None,
-            payload={"cohort": cohort.id, "digest": released.output.digest},
-        )
-        unit.commit()
-    return entry
 
 
 def issue_code(house: House, kind: Kind, person: str, cooling: timedelta = timedelta(0)) -> str:
