@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 
 from consent.decision import MOST_UNATTENDED_READS, Standing, local_day
 from consent.events import AccessPath, Actor, ActorKind, AuthoriserRule, Authorisers, Evidence, ProfferedTerms, Terms
@@ -20,6 +21,7 @@ from consent.plain import canonical, encode
 from consent.policy import FigureName, Policy, Purpose
 from consent.record import Consent, State
 from consent.vocabulary import (
+    Action,
     CategoryId,
     ConsentId,
     ControllerId,
@@ -103,6 +105,46 @@ def _may_receive(policy: Policy, party: PartyId, purpose: Purpose, at: datetime)
         return False
     granted = any(grant.purpose == purpose.id for grant in grants_live(entry, day))
     return granted and isinstance(policy.standing(party, day), Active)
+
+
+class PackFault(StrEnum):
+    """What the pack itself has against a party's question, whoever it will be put to."""
+
+    PURPOSE_UNKNOWN = "purpose_unknown"
+    CATEGORY_UNKNOWN = "category_unknown"
+    CATEGORY_OUTSIDE_PURPOSE = "category_outside_purpose"
+    PURPOSE_NOT_GRANTED = "purpose_not_granted"
+    CATEGORY_NOT_GRANTED = "category_not_granted"
+
+
+def pack_faults(
+    policy: Policy,
+    *,
+    controller: ControllerId,
+    party: PartyId,
+    purpose: PurposeId,
+    categories: frozenset[CategoryId],
+    at: datetime,
+) -> Iterator[tuple[PackFault, str]]:
+    """Yield (fault, the word of the question it is about), before anybody is asked (consent rule 11, dsar rule P5)."""
+    known = policy.purposes.get(purpose)
+    if known is None or known.controller != controller:
+        yield PackFault.PURPOSE_UNKNOWN, purpose
+        return
+    for name in sorted(categories - (known.needed | known.optional)):
+        listed = name in policy.leaves()
+        yield PackFault.CATEGORY_OUTSIDE_PURPOSE if listed else PackFault.CATEGORY_UNKNOWN, name
+    may = _readable(policy, party, known, at)
+    if not may:
+        yield PackFault.PURPOSE_NOT_GRANTED, purpose
+    for name in sorted(categories - may):
+        yield PackFault.CATEGORY_NOT_GRANTED, name
+
+
+def _readable(policy: Policy, party: PartyId, purpose: Purpose, at: datetime) -> frozenset[CategoryId]:
+    entry, day = policy.parties.get(party), local_day(policy, purpose.controller, at)
+    live = grants_live(entry, day) if entry is not None else ()
+    return frozenset(grant.category for grant in live if (grant.purpose, grant.action) == (purpose.id, Action.READ))
 
 
 def _scope_faults(policy: Policy, proposal: Proposal, purpose: Purpose, at: datetime) -> Iterator[str]:
