@@ -110,8 +110,8 @@ class Others:
 
     def _go_on(self) -> None:
         while not self._stop.is_set():
+            self._story.answer_all()
             with suppress(CaseChanged):
-                self._story.answer_all()
                 self._approve()
                 self._fetch()
             time.sleep(0.1)
