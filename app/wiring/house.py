@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,22 +18,20 @@ from app.ledger.checkpoint import NoteSigner
 from app.machine import RandomIds, SystemClock
 from app.profiles import HOUSE, Profiles
 from app.sdk.sealed import key_id_of
-from app.servicekeys import certificate_signer, service_key
+from app.servicekeys import service_key
 from app.settings import Settings
 from app.store.engine import open_engine
-from app.store.keystore import SqlKeyStore
 from app.store.leaves import LeafStore
 from app.store.sealedfiles import SealedFolder
 from app.store.unit import Units
 from app.vault.core import Vault
 from app.vault.keys import KeyClass, Scope
-from app.vault.providers.file import FileKeyring
-from app.vault.tombstones import Tombstones
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
 from app.wiring.sweeping import sweeps
+from app.wiring.vaults import vault_over
 from app.workflows.cases import Waits
 from app.workflows.consents import ConsentWork
 from app.workflows.durable import DurableWork, Handler
@@ -163,27 +160,6 @@ def _controller(settings: Settings, policy: Policy) -> ControllerId:
 def _unnamed(policy: Policy) -> frozenset[str]:
     """What is held solely against money laundering: no certificate may tell it from nothing held (dsar rule 42)."""
     return frozenset(category.id for category in policy.categories.values() if category.aml_only)
-
-
-def vault_over(settings: Settings, keys: Engine, clock: SystemClock, *, unnamed: Collection[str] = ()) -> Vault:
-    """Return a vault on a key store, with the provider of the settings."""
-    folder = settings.data_dir
-    return Vault(
-        SqlKeyStore(keys),
-        _keyring(folder / "keyring", clock),
-        clock=clock,
-        random=os.urandom,
-        tombstones=Tombstones(folder / "tombstones"),
-        sign=certificate_signer(service_key(folder / "certificate.key", os.urandom)),
-        worker=settings.executor,
-        unnamed=unnamed,
-    )
-
-
-def _keyring(path: Path, clock: SystemClock) -> FileKeyring:
-    if path.exists():
-        return FileKeyring(path, clock=clock, random=os.urandom)
-    return FileKeyring.create(path, clock=clock, random=os.urandom)
 
 
 class OwnSeals:

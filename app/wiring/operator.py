@@ -18,7 +18,8 @@ from app.store.exports import HeldBack
 from app.store.passkeys import StoredStaff
 from app.store.unit import RecordsUnit
 from app.vault.core import Vault
-from app.wiring.house import House, vault_over
+from app.wiring.house import House
+from app.wiring.vaults import vault_over
 from consent.vocabulary import ControllerId, SubjectRef
 
 OPERATOR = "operator"

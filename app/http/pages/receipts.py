@@ -96,7 +96,7 @@ def _words(record: Mapping[str, Any]) -> dict[str, object]:
         "why": told(purpose.why) if purpose is not None else processing["purpose"]["why"],
         "state": facts.state_words(State(ours["state"])),
         "party": _brand(ours["party"], names),
-        "others": [_brand(each, names) for each in processing["recipient_third_parties"] if each != ours["party"]],
+        "readers": [_brand(each, names) for each in processing["recipient_third_parties"]],
         "data": _data(processing["pii_information"], ours["given_categories"]),
         "basis": processing["lawful_basis"],
         "given_at": _moment(processing["period"]["from"]),
