@@ -42,6 +42,7 @@ check: .venv/ready ## ruff, mypy, import contracts, locks, policies
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	$(PY) -m app.cli.entry policy check
 	@! grep -n '://' requirements/*.txt || (echo 'a lock file names an address' >&2; exit 1)
 
 test: install system-tests check ## everything: checks, both databases, browser, journeys
