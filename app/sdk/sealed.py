@@ -12,7 +12,7 @@ Version 1 is one message of at most 1 MiB. Version 2, taken by itself above that
 key derived from the nonce; each chunk's own nonce is its counter and a final flag, so none can be cut off, moved or
 repeated (the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár, 2015).
 
-Leaves out where keys come from (leases), and reading a large object piece by piece.
+Leaves out where keys come from (leases), and files larger than memory (`streams`), which have the same shape.
 """
 
 from __future__ import annotations
@@ -93,16 +93,18 @@ class UnusableKey(SealError):
 
 def key_id_of(record: bytes) -> bytes:
     """Return the 16-byte id of the key that opens `record`; raises `NotSealed`, `UnknownVersion`."""
-    _version_of(record)
-    return bytes(record[4:_NONCE_AT])
-
-
-def _version_of(record: bytes) -> int:
-    if len(record) < OVERHEAD_BYTES or bytes(record[:3]) != MAGIC:
+    if len(record) < OVERHEAD_BYTES:
         raise NotSealed
-    if record[3] not in (WHOLE, CHUNKED):
+    return key_id_in(record)
+
+
+def key_id_in(header: bytes) -> bytes:
+    """Return the 16-byte id of the key, of a record's first 64 bytes; raises `NotSealed`, `UnknownVersion`."""
+    if len(header) < HEADER_BYTES or bytes(header[:3]) != MAGIC:
+        raise NotSealed
+    if header[3] not in (WHOLE, CHUNKED):
         raise UnknownVersion
-    return record[3]
+    return bytes(header[4:_NONCE_AT])
 
 
 class Cipher:
@@ -166,12 +168,12 @@ class Cipher:
             raise KeyWornOut
         self._left -= messages
 
-    def _refusal(self, record: bytes) -> SealError:
+    def _refusal(self, header: bytes) -> SealError:
         try:
-            _version_of(record)
+            named = key_id_in(header)
         except SealError as fault:
             return fault
-        return WrongKey() if bytes(record[4:_NONCE_AT]) != self.key_id else CommitmentMismatch()
+        return WrongKey() if named != self.key_id else CommitmentMismatch()
 
     def _streaming(self, nonce: bytes) -> AESGCM:
         return AESGCM(_hkdf(bytes(self._stream), b"regard chunks 2", length=32, salt=nonce))
@@ -213,36 +215,68 @@ class Place:
         except InvalidTag:
             raise Altered from None
 
-    def _open_other(self, record: bytes, record_id: str) -> bytes:
-        committed = record[_COMMITMENT_AT:HEADER_BYTES] == self._commitment
-        if not committed or len(record) < OVERHEAD_BYTES or record[:_NONCE_AT] != self._cipher._heads[CHUNKED]:
-            raise self._cipher._refusal(record)
-        aead = self._cipher._streaming(record[_NONCE_AT:_COMMITMENT_AT])
-        binding = self._chunked + record_id.encode()
-        try:
-            return b"".join(aead.decrypt(nonce, part, binding) for nonce, part in _sealed_chunks(record))
-        except InvalidTag:
-            raise Altered from None
-
-    def _seal_chunks(self, plaintext: bytes, record_id: str) -> bytes:
+    def begin(self, record_id: str) -> tuple[bytes, Chunks]:
+        """Begin a record of chunks: return its 64-byte header and what seals the chunks. Raises `KeyWornOut`."""
         cipher = self._cipher
         cipher._spend(1)
         nonce = cipher._random(NONCE_BYTES)
-        aead = cipher._streaming(nonce)
-        binding = self._chunked + record_id.encode()
-        parts = [aead.encrypt(each, part, binding) for each, part in _chunks(plaintext, 0, CHUNK_BYTES)]
-        return b"".join((cipher._heads[CHUNKED], nonce, cipher._commitment, *parts))
+        header = b"".join((cipher._heads[CHUNKED], nonce, cipher._commitment))
+        return header, self._chunks_of(nonce, record_id)
+
+    def resume(self, header: bytes, record_id: str) -> Chunks:
+        """Return what opens the chunks of the record with this 64-byte header; raises a `SealError`."""
+        committed = header[_COMMITMENT_AT:HEADER_BYTES] == self._commitment
+        if not committed or header[:_NONCE_AT] != self._cipher._heads[CHUNKED]:
+            raise self._cipher._refusal(header)
+        return self._chunks_of(header[_NONCE_AT:_COMMITMENT_AT], record_id)
+
+    def _chunks_of(self, nonce: bytes, record_id: str) -> Chunks:
+        return Chunks(self._cipher._streaming(nonce), self._chunked + record_id.encode())
+
+    def _open_other(self, record: bytes, record_id: str) -> bytes:
+        if len(record) < OVERHEAD_BYTES:
+            raise NotSealed
+        chunks = self.resume(record[:HEADER_BYTES], record_id)
+        return b"".join(chunks.open(part, last) for part, last in _cut(record, HEADER_BYTES, CHUNK_BYTES + TAG_BYTES))
+
+    def _seal_chunks(self, plaintext: bytes, record_id: str) -> bytes:
+        header, chunks = self.begin(record_id)
+        return header + b"".join(chunks.seal(part, last) for part, last in _cut(plaintext, 0, CHUNK_BYTES))
 
 
-def _sealed_chunks(record: bytes) -> Iterator[tuple[bytes, bytes]]:
-    return _chunks(record, HEADER_BYTES, CHUNK_BYTES + TAG_BYTES)
+class Chunks:
+    """The chunks of one record, in their order; each nonce is an 11-byte counter and a byte that is 1 on the last.
+
+    Every chunk but the last has `CHUNK_BYTES` of plaintext; an empty object is one empty chunk.
+    """
+
+    __slots__ = ("_aead", "_binding", "_count")
+
+    def __init__(self, aead: AESGCM, binding: bytes) -> None:
+        self._aead = aead
+        self._binding = binding
+        self._count = 0
+
+    def seal(self, part: bytes, last: bool) -> bytes:  # noqa: FBT001 - where a chunk stands is as much its own as its bytes
+        """Return the next chunk, sealed."""
+        return self._aead.encrypt(self._nonce(last), part, self._binding)
+
+    def open(self, part: bytes, last: bool) -> bytes:  # noqa: FBT001
+        """Return the next chunk's plaintext; raises `Altered`, also when it is the last and not meant to be."""
+        try:
+            return self._aead.decrypt(self._nonce(last), part, self._binding)
+        except InvalidTag:
+            raise Altered from None
+
+    def _nonce(self, last: bool) -> bytes:  # noqa: FBT001
+        self._count += 1
+        return (self._count - 1).to_bytes(11, "big") + bytes([last])
 
 
-def _chunks(whole: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (nonce, chunk): the nonce is an 11-byte counter and one byte that is 1 on the last chunk alone."""
-    for counter, at in enumerate(range(start, len(whole), size)):
-        last = at + size >= len(whole)
-        yield counter.to_bytes(11, "big") + bytes([last]), whole[at : at + size]
+def _cut(whole: bytes, start: int, size: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield (piece, whether it is the last)."""
+    for at in range(start, len(whole), size):
+        yield whole[at : at + size], at + size >= len(whole)
 
 
 def _binding(version: int, subject: str, category: str, key_id: bytes) -> bytes:

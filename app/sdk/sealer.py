@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .client import LONGEST_LEASE, Authority
 from .errors import LeaseEnded
 from .gate import Permit
 from .sealed import Cipher, KeyWornOut, key_id_of
+from .streams import Opening, Source, sealing, write_file
 
 
 def elapsed() -> float:
@@ -80,11 +82,62 @@ class Sealer:
         """Open a sealed JSON value."""
         return json.loads(self.open(permit, category, record_id, sealed))
 
+    def seal_stream(self, permit: Permit, category: str, record_id: str, source: Source) -> Iterator[bytes]:
+        """Return the sealed record of all that `source` holds, in pieces of about 1 MiB: memory stays constant.
+
+        Raises as `seal`, and `LeaseEnded` between two pieces when the lease is over before the object is: give it a
+        source and a sink that are faster than that, a local file say.
+        """
+        with self._lock:
+            try:
+                return self._sealing(permit, category, record_id, source)
+            except KeyWornOut:
+                self._drop((permit.token, category, None))
+                return self._sealing(permit, category, record_id, source)
+
+    def open_stream(self, permit: Permit, category: str, record_id: str, source: Source) -> Iterator[bytes]:
+        """Return the plaintext of a sealed record in pieces. Raises as `open`, and `LeaseEnded` as `seal_stream`.
+
+        Only the end tells that nothing was cut off: throw away what came before when this raises.
+        """
+        opening = Opening(source)
+        with self._lock:
+            place = self._cipher(permit, category, opening.key_id).place(permit.subject, category)
+            still = self._still((permit.token, category, opening.key_id))
+            return opening.plaintext(place, record_id, still)
+
+    def seal_file(self, permit: Permit, category: str, record_id: str, source: Path, target: Path) -> int:
+        """Seal one file into another, whole or not at all; return the bytes written. Raises as `seal_stream`."""
+        with source.open("rb") as file:
+            return write_file(self.seal_stream(permit, category, record_id, file), target)
+
+    def open_file(self, permit: Permit, category: str, record_id: str, source: Path, target: Path) -> int:
+        """Open a sealed file into another, mode 0600, whole or not at all. Raises as `open_stream`."""
+        with source.open("rb") as file:
+            return write_file(self.open_stream(permit, category, record_id, file), target)
+
     def evict(self, token: str | None = None) -> int:
         """Wipe the keys held under one token, or all of them; return how many. Call it on word of a withdrawal."""
         with self._lock:
             gone = [place for place in self._held if token in (None, place[0])]
             return sum(self._drop(place) for place in gone)
+
+    def _sealing(self, permit: Permit, category: str, record_id: str, source: Source) -> Iterator[bytes]:
+        place = self._cipher(permit, category, None).place(permit.subject, category)
+        return sealing(place, source, record_id, self._still((permit.token, category, None)))
+
+    def _still(self, place: _Place) -> Callable[[], None]:
+        """Return what raises `LeaseEnded` once the key now held there is held no more."""
+        now_held = self._held[place].cipher
+
+        def check() -> None:
+            with self._lock:
+                self._expire()
+                held = self._held.get(place)
+            if held is None or held.cipher is not now_held:
+                raise LeaseEnded("the lease ended before the object did")
+
+        return check
 
     def _cipher(self, permit: Permit, category: str, key_id: bytes | None) -> Cipher:
         if category not in permit.categories:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,37 @@ def test_a_record_opens_only_as_what_it_is(at: Setting) -> None:
         at.sealer.open(replace(permit, subject="pw_other"), BALANCES, "r1", sealed)
     with pytest.raises(SealError):
         at.sealer.open(permit, BALANCES, "r1", b"short")
+
+
+def test_large_objects_are_sealed_and_opened_piece_by_piece(at: Setting, tmp_path: Path) -> None:
+    permit, plain, record, out = at.permit(), tmp_path / "plain", tmp_path / "record", tmp_path / "out"
+    plain.write_bytes(bytes(range(256)) * 9_000)
+    written = at.sealer.seal_file(permit, BALANCES, "d1", plain, record)
+    assert written == record.stat().st_size > plain.stat().st_size
+    assert at.sealer.open_file(permit, BALANCES, "d1", record, out) == plain.stat().st_size
+    assert out.read_bytes() == plain.read_bytes() == at.sealer.open(permit, BALANCES, "d1", record.read_bytes())
+    assert at.doors.leases == 1
+    with pytest.raises(SealError):
+        at.sealer.open_file(permit, BALANCES, "d2", record, tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("end", ["lease", "eviction"])
+@pytest.mark.parametrize("way", ["seal", "open"])
+def test_a_large_object_ends_with_the_lease(at: Setting, end: str, way: str) -> None:
+    """Not one more chunk under a key whose time is over, or that was given up on word of a withdrawal."""
+    permit, content = at.permit(), bytes(3 * 1024 * 1024)
+    record = b"".join(at.sealer.seal_stream(permit, BALANCES, "d1", BytesIO(content)))
+    streams = {"seal": at.sealer.seal_stream, "open": at.sealer.open_stream}
+    source = BytesIO(content if way == "seal" else record)
+    pieces = streams[way](permit, BALANCES, "d1", source)
+    next(pieces)
+    if end == "lease":
+        at.seconds.now += 60
+    else:
+        at.sealer.evict(permit.token)
+    with pytest.raises(LeaseEnded):
+        next(pieces)
 
 
 def test_after_the_lease_the_authority_is_asked_again(at: Setting) -> None:
