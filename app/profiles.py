@@ -105,12 +105,12 @@ class Profiles:
         return refs
 
     def _index(self, controller: ControllerId, profile: Profile) -> bytes:
-        blind = self._vault.blind(controller, _EMAIL, normalised(profile.email))
+        blind = self._vault.indexes.blind(controller, _EMAIL, normalised(profile.email))
         return _stored(blind.epoch, blind.digest)
 
     def find_by_email(self, controller: ControllerId, email: str) -> SubjectRef | None:
         """Return whose address it is, trying every epoch of the index key."""
-        found = self._vault.blinds(controller, _EMAIL, normalised(email))
+        found = self._vault.indexes.blinds(controller, _EMAIL, normalised(email))
         with self._unit() as unit:
             return unit.subjects.find(controller, _EMAIL, [_stored(index.epoch, index.digest) for index in found])
 

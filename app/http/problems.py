@@ -62,6 +62,7 @@ from app.vault.errors import (
     LeaseTooLong,
     NotLeasable,
     ProviderUnavailable,
+    TooManyLookUps,
     UnknownKey,
     UnknownSubject,
     VaultError,
@@ -139,6 +140,7 @@ STATUS: dict[type[Exception], int] = {
     LeaseTooLong: 422,
     NotLeasable: 403,
     ProviderUnavailable: 503,
+    TooManyLookUps: 503,
     KeyStoreUnavailable: 503,
     SealError: 422,
     LedgerError: 500,
@@ -203,7 +205,7 @@ CODES: Mapping[int, str] = {
 }
 """The codes of what the framework itself refuses."""
 
-PASSING = (Unavailable, ProviderUnavailable, KeyStoreUnavailable)
+PASSING = (Unavailable, ProviderUnavailable, KeyStoreUnavailable, TooManyLookUps)
 """What passes by itself: the caller tries again, and nothing is broken here."""
 RETRY_AFTER = 30
 MACHINE_PATHS = ("/api/", "/oauth/", "/access/", "/.well-known/", "/events/", "/ledger/", "/health/", "/metrics")

@@ -419,9 +419,21 @@ class SqlKeyTransaction:
         asked = select(*_INDEX_KEY).where(IndexKeyRow.controller == controller, IndexKeyRow.field == index_field)
         return [IndexKey(*row) for row in self._connection.execute(asked.order_by(IndexKeyRow.epoch.desc()))]
 
-    def add_index_key(self, key: IndexKey, at: datetime) -> None:
+    def index_paths(self, controller: str, index_field: str) -> Sequence[tuple[IndexKey, Partition]]:
+        """Return a field's keys, newest epoch first, with their partitions, in one statement."""
+        of_index = (PartitionRow.key_class == KeyClass.INDEX) & (PartitionRow.number == IndexKeyRow.partition)
+        asked = select(*_INDEX_KEY, *_PARTITION).join(PartitionRow, of_index)
+        asked = asked.where(IndexKeyRow.controller == controller, IndexKeyRow.field == index_field)
+        rows = self._connection.execute(asked.order_by(IndexKeyRow.epoch.desc()))
+        return [(IndexKey(*row[: len(_INDEX_KEY)]), _partition(row[len(_INDEX_KEY) :])) for row in rows]
+
+    def add_index_key(self, key: IndexKey) -> None:
         """Add a key."""
-        self._connection.execute(insert(IndexKeyRow), [{**asdict(key), "created_at": at}])
+        self._connection.execute(insert(IndexKeyRow), [asdict(key)])
+
+    def remove_index_keys(self, key_ids: Sequence[bytes]) -> None:
+        """Remove keys."""
+        self._connection.execute(delete(IndexKeyRow).where(IndexKeyRow.id.in_(key_ids)))
 
     # Erasures
 

@@ -1,15 +1,12 @@
-"""The vault: subjects' keys, leases, sealing in the service, blind indexes, shredding (vault.md sections 1 to 3).
+"""The vault: subjects' keys, leases, sealing in the service, shredding (vault.md sections 1 to 3).
 
 Nothing of a data key stays in memory after a call: each lease and each open reads the key store, so that a shred counts
 at once in every process; only epoch keys are kept, five minutes at most. Every key is random, none is derived.
-A blind index confirms a guessed e-mail to whoever has an old copy of its key and the provider's root, until the
-key is re-keyed *and* the old epoch's root destroyed; this version re-keys and does not yet retire.
 Leaves out who may lease (the law decides first) and the ledger leaf of each lease (the caller's unit of work).
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,13 +24,13 @@ from app.vault.errors import (
     UnknownKey,
     UnknownSubject,
 )
+from app.vault.indexes import Indexes
 from app.vault.keys import SUBJECT_CLASSES, KeyClass, Scope, Target
 from app.vault.partitions import SUBJECTS_PER_PARTITION, Partitions, runs
 from app.vault.ports import (
     Clock,
     DataKey,
     ErasureState,
-    IndexKey,
     KeyPath,
     KeyProvider,
     KeyStore,
@@ -42,7 +39,7 @@ from app.vault.ports import (
     SubjectKey,
 )
 from app.vault.tombstones import Tombstone, Tombstones
-from app.vault.wrapping import Random, Wrapper, data_key_name, fresh, index_key_name, subject_key_name, wipe
+from app.vault.wrapping import Random, Wrapper, data_key_name, fresh, subject_key_name, wipe
 
 LONGEST_LEASE: Final = 60
 """Seconds (vault.md section 3)."""
@@ -62,14 +59,6 @@ class Lease:
     key: bytearray = field(repr=False)
     expires_at: datetime
     messages: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlindIndex:
-    """A value as an index stores it: the epoch of the key, and HMAC-SHA256 under it in hex."""
-
-    epoch: int
-    digest: str
 
 
 class Vault:
@@ -98,6 +87,7 @@ class Vault:
         self._per_partition = per_partition
         self._partitions = Partitions(store, provider, random)
         self.epochs = Epochs(provider, clock, random)
+        self.indexes = Indexes(store, self._partitions, self.epochs, clock=clock, random=random)
         self.erasures = Erasures(
             store,
             provider,
@@ -317,47 +307,6 @@ class Vault:
         if int.from_bytes(self._random(4), "big") % _SEALS_PER_CHARGE == 0:
             with self._store.writing() as tx:
                 tx.charge(key_id, _SEALS_PER_CHARGE, None)
-
-    # Blind indexes
-
-    def blind(self, controller: str, index_field: str, value: str) -> BlindIndex:
-        """Return what to store for `value` (already normalised) under the field's newest key."""
-        return self.blinds(controller, index_field, value)[0]
-
-    def blinds(self, controller: str, index_field: str, value: str) -> tuple[BlindIndex, ...]:
-        """Return what to look for: one for each epoch of the field's key, newest first."""
-        with self._store.reading() as tx:
-            keys = tx.index_keys(controller, index_field)
-        if not keys:
-            keys = [self._add_index_key(controller, index_field, after=0)]
-        return tuple(self._blinded(key, value) for key in keys)
-
-    def rekey_index(self, controller: str, index_field: str) -> int:
-        """Begin a new epoch of the field's key and return it; the caller then re-indexes what it stores."""
-        with self._store.reading() as tx:
-            keys = tx.index_keys(controller, index_field)
-        return self._add_index_key(controller, index_field, after=keys[0].epoch if keys else 0).epoch
-
-    def _add_index_key(self, controller: str, index_field: str, *, after: int) -> IndexKey:
-        self._partitions.ensure(KeyClass.INDEX, 0)
-        key, key_id = fresh(self._random), self._random(_KEY_ID_BYTES)
-        with self._store.writing() as tx:
-            wrapped = self._locked_epoch(tx, KeyClass.INDEX, 0).wrap(key, index_key_name(key_id))
-            wipe(key)
-            found = tx.index_keys(controller, index_field)
-            if found and found[0].epoch > after:
-                return found[0]
-            made = IndexKey(key_id, controller, index_field, after + 1, 0, wrapped)
-            tx.add_index_key(made, self._clock.now())
-        return made
-
-    def _blinded(self, index_key: IndexKey, value: str) -> BlindIndex:
-        partition = self._partitions.ensure(KeyClass.INDEX, index_key.partition)
-        key = self.epochs.wrapper(partition).unwrap(index_key.wrapped, index_key_name(index_key.id))
-        try:
-            return BlindIndex(index_key.epoch, hmac.digest(bytes(key), value.encode(), "sha256").hex())
-        finally:
-            wipe(key)
 
     # Shredding
 

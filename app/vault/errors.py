@@ -52,6 +52,12 @@ class UnknownRoot(VaultError):
     code = "unknown_root"
 
 
+class RootExposed(VaultError):
+    """The provider would hand this root key out, or was given it from outside: nothing is wrapped under it."""
+
+    code = "root_exposed"
+
+
 class KeyringDamaged(VaultError):
     """The file keyring is not one, or a slot fails its checksum; restore it from its replica, do not go on."""
 
@@ -80,6 +86,12 @@ class KeyDamaged(VaultError):
     """A wrapped key does not open under the key that should open it."""
 
     code = "key_damaged"
+
+
+class TooManyLookUps(VaultError):
+    """This process asked who addresses belong to more often than people sign in; it waits out the minute (503)."""
+
+    code = "too_many_look_ups"
 
 
 class LeaseTooLong(VaultError):
@@ -128,3 +140,24 @@ class TombstonesDamaged(VaultError):
     """A line of the tombstone file fails its checksum; do not serve before it is mended."""
 
     code = "tombstones_damaged"
+
+
+class TombstonesLost(VaultError):
+    """The tombstone file is missing, shorter than what a database has replayed, or another one; do not serve."""
+
+    code = "tombstones_lost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the tombstone file is missing, older than the databases, or another deployment's: what was erased cannot be"
+            " told; bring back its newest copy, see docs/runbooks/restore.md"
+        )
+
+
+class PartitionsShut(VaultError):
+    """Partitions whose epoch key does not open under the key provider: a key store that is older than its provider."""
+
+    code = "partitions_shut"
+
+    def __init__(self, told: str) -> None:
+        super().__init__(told)

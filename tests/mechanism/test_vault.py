@@ -176,13 +176,13 @@ def test_a_clock_set_back_does_not_lengthen_a_keys_life(vault: Vault, tmp_path: 
 
 
 def test_blind_index(vault: Vault) -> None:
-    mail = vault.blind(CONTROLLER, "email", "ana@example.org")
-    assert vault.blind(CONTROLLER, "email", "ana@example.org") == mail
-    assert vault.blind(CONTROLLER, "email", "bob@example.org") != mail
-    assert vault.blind(CONTROLLER, "phone", "ana@example.org").digest != mail.digest
-    assert vault.blind("ctl_other", "email", "ana@example.org").digest != mail.digest
-    assert vault.rekey_index(CONTROLLER, "email") == 2
-    new, old = vault.blinds(CONTROLLER, "email", "ana@example.org")
+    mail = vault.indexes.blind(CONTROLLER, "email", "ana@example.org")
+    assert vault.indexes.blind(CONTROLLER, "email", "ana@example.org") == mail
+    assert vault.indexes.blind(CONTROLLER, "email", "bob@example.org") != mail
+    assert vault.indexes.blind(CONTROLLER, "phone", "ana@example.org").digest != mail.digest
+    assert vault.indexes.blind("ctl_other", "email", "ana@example.org").digest != mail.digest
+    assert vault.indexes.rekey(CONTROLLER, "email") == 2
+    new, old = vault.indexes.blinds(CONTROLLER, "email", "ana@example.org")
     assert (new.epoch, old) == (2, mail)
     assert new.digest != old.digest
 
