@@ -15,7 +15,7 @@ from typing import Protocol
 from app.ledger.checkpoint import NoteSigner
 from app.ledger.errors import LedgerCorrupted
 from app.ledger.tree import Nodes, joint_proof
-from app.sdk.evidence import Bundle, Entry, Listed, Manifest, instant_text, write_bundle
+from app.sdk.evidence import Bundle, Entry, Listed, Manifest, instant_text, opened_fits, write_bundle
 from app.sdk.notes import parse_checkpoint, parse_note
 
 
@@ -86,7 +86,7 @@ def build_bundle(source: Source, selection: Selection, checkpoint: str, signer: 
 
 def _listed(source: Nodes, entries: Sequence[Entry]) -> tuple[Listed, ...]:
     stored = source.fetch([(0, entry.envelope.sequence) for entry in entries])
-    lines = [Listed(e.envelope.sequence, e.envelope.leaf_hash(), e.sealed is not None) for e in entries]
+    lines = [Listed(e.envelope.sequence, e.envelope.leaf_hash(), e.form) for e in entries]
     for line, entry in zip(lines, entries, strict=True):
         if stored.get((0, line.sequence)) != line.leaf or not payload_fits(entry):
             raise LedgerCorrupted(f"entry {line.sequence} is not what was integrated")
@@ -94,5 +94,9 @@ def _listed(source: Nodes, entries: Sequence[Entry]) -> tuple[Listed, ...]:
 
 
 def payload_fits(entry: Entry) -> bool:
-    """Tell whether the sealed payload, where there is one, is the one the envelope commits to."""
-    return entry.sealed is None or hashlib.sha256(entry.sealed).digest() == entry.envelope.digest
+    """Tell whether the payload, sealed and opened where it is there so, is the one the envelope commits to."""
+    if entry.sealed is None:
+        return entry.opened is None
+    if hashlib.sha256(entry.sealed).digest() != entry.envelope.digest:
+        return False
+    return entry.opened is None or opened_fits(entry.envelope, entry.sealed, entry.opened)

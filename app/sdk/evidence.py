@@ -3,8 +3,9 @@
 A bundle holds ledger entries, one joint Merkle proof, the signed checkpoint they belong to and a signed list of what
 was put in. The list is what lets the examiner *name* an edit, a removal, an insertion, a reordering or a truncation
 instead of only seeing that some hash is off. The file has exactly one spelling (the canonical one), so no byte of it
-can change unseen. Leaves out opening the sealed payloads: that takes audit keys, and the proofs hold without them
-(GDPR art. 17 and the ledger do not fight: an erased payload leaves its leaf valid).
+can change unseen. An entry may carry its payload opened, whole or some fields of it (`payloads`). Leaves out opening
+the sealed ones: that takes audit keys, and the proofs hold without them (GDPR art. 17 and the ledger do not fight: an
+erased payload leaves its leaf valid). The format: docs/formats/ledger.md.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from typing import Any
 from .errors import SdkError
 from .merkle import HASH_BYTES, ProofError, leaf_hash, root_of_some
 from .notes import Checkpoint, Note, NoteError, Verifier, parse_checkpoint, parse_note, strict_base64
+from .payloads import Field, PayloadError, fits
 
 FORMAT = "regard-evidence/v1"
 ENVELOPE_VERSION = 1
 _SAFE_INTEGER = 2**53 - 1
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-_LISTED = re.compile(r"(0|[1-9][0-9]{0,18}) ([A-Za-z0-9+/=]{44}) (sealed|bare)")
+_LISTED = re.compile(r"(0|[1-9][0-9]{0,18}) ([A-Za-z0-9+/=]{44}) (sealed|bare|opened)")
 _quoted = json.encoder.encode_basestring
 _SPELLED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _BUNDLE_TYPES: Mapping[str, type] = {
@@ -183,10 +185,25 @@ def _bytes_of(text: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An envelope with its sealed payload, or without where the payload is no longer kept."""
+    """An envelope with its sealed payload, or without where the payload is no longer kept; perhaps opened as well."""
 
     envelope: Envelope
     sealed: bytes | None
+    opened: tuple[Field, ...] | None = None
+
+    @property
+    def form(self) -> Form:
+        if self.sealed is None:
+            return Form.BARE
+        return Form.SEALED if self.opened is None else Form.OPENED
+
+
+class Form(StrEnum):
+    """In which form a bundle shows an entry's payload."""
+
+    BARE = "bare"
+    SEALED = "sealed"
+    OPENED = "opened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +212,7 @@ class Listed:
 
     sequence: int
     leaf: bytes
-    with_payload: bool
+    form: Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +232,7 @@ class Manifest:
             self.made_at,
             str(len(self.lines)),
         ]
-        lines = [
-            f"{line.sequence} {_base64(line.leaf)} {'sealed' if line.with_payload else 'bare'}" for line in self.lines
-        ]
+        lines = [f"{line.sequence} {_base64(line.leaf)} {line.form.value}" for line in self.lines]
         return "\n".join([*head, *lines]) + "\n"
 
     @classmethod
@@ -236,7 +251,7 @@ def _listed(line: str) -> Listed:
     found = _LISTED.fullmatch(line)
     if not found:
         raise EvidenceError("evidence.list", "a line of the signed list is malformed")
-    return Listed(int(found[1]), _bytes_of(found[2]), found[3] == "sealed")
+    return Listed(int(found[1]), _bytes_of(found[2]), Form(found[3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +280,8 @@ def write_bundle(bundle: Bundle) -> bytes:
 
 def _entry_text(entry: Entry) -> str:
     sealed = "null" if entry.sealed is None else f'"{_base64(entry.sealed)}"'
-    return f'{{"envelope":{entry.envelope.text()},"sealed":{sealed}}}'
+    opened = "" if entry.opened is None else f'"opened":{_SPELLED.encode([one.data() for one in entry.opened])},'
+    return f'{{"envelope":{entry.envelope.text()},{opened}"sealed":{sealed}}}'
 
 
 def read_bundle(data: bytes) -> Bundle:
@@ -295,10 +311,19 @@ def _bundle(value: object) -> Bundle:
 
 
 def _entry(item: object) -> Entry:
-    if not isinstance(item, dict) or item.keys() != {"envelope", "sealed"}:
+    if not isinstance(item, dict) or item.keys() - {"opened"} != {"envelope", "sealed"}:
         raise EvidenceError("evidence.entry", "an entry is not an envelope and a sealed payload")
-    sealed = item["sealed"]
-    return Entry(Envelope.read(item["envelope"]), None if sealed is None else _bytes_of(sealed))
+    sealed = None if item["sealed"] is None else _bytes_of(item["sealed"])
+    return Entry(Envelope.read(item["envelope"]), sealed, _opened(item["opened"], sealed) if "opened" in item else None)
+
+
+def _opened(data: object, sealed: bytes | None) -> tuple[Field, ...]:
+    if not isinstance(data, list) or sealed is None:
+        raise EvidenceError("evidence.entry", "an opened payload is a list of fields beside the sealed payload")
+    try:
+        return tuple(Field.read(item) for item in data)
+    except PayloadError as fault:
+        raise EvidenceError("evidence.entry", str(fault)) from fault
 
 
 class Finding(StrEnum):
@@ -494,11 +519,24 @@ def _difference(entry: Entry, line: Listed) -> str | None:
     where = f"entry {line.sequence}"
     if entry.envelope.leaf_hash() != line.leaf:
         return f"{where}: its text was changed"
-    if (entry.sealed is not None) != line.with_payload:
-        return f"{where}: its sealed payload was {'added' if entry.sealed else 'taken out'}"
+    if entry.form is not line.form:
+        return f"{where}: its payload was listed as {line.form.value} and is {entry.form.value}"
     if entry.sealed is not None and hashlib.sha256(entry.sealed).digest() != entry.envelope.digest:
         return f"{where}: its sealed payload was changed"
+    if (
+        entry.sealed is not None
+        and entry.opened is not None
+        and not opened_fits(entry.envelope, entry.sealed, entry.opened)
+    ):
+        return f"{where}: its opened payload is not the one that was recorded"
     return None
+
+
+def opened_fits(envelope: Envelope, sealed: bytes, opened: Sequence[Field]) -> bool:
+    """Tell whether an opened payload is what the entry commits to, and speaks of the same kind and controller."""
+    said = {field.name: field.text for field in opened if field.text is not None}
+    same = (("kind", envelope.kind), ("controller", envelope.controller))
+    return fits(sealed, opened) and all(said.get(name, _quoted(value)) == _quoted(value) for name, value in same)
 
 
 def _shown(sequences: Sequence[int]) -> str:

@@ -38,6 +38,7 @@ from app.ledger.tree import NodeId, consistency_proof, extend, inclusion_proof, 
 from app.sdk.evidence import Entry, Envelope, instant_text
 from app.sdk.merkle import root_of
 from app.sdk.notes import Checkpoint, Signature, Verifier, parse_checkpoint, parse_note
+from app.sdk.payloads import SALT_BYTES, Field, PayloadError, bind, shown, split
 from app.store.rows.leaves import (
     LedgerCheckpointRow,
     LedgerEntryRow,
@@ -48,16 +49,19 @@ from app.store.rows.leaves import (
 from consent.ports import Clock, Ids, Json
 from consent.vocabulary import ControllerId, SubjectRef
 
-SALT_BYTES = 32
 BATCH = 5_000
 _FETCH = 500
 """Nodes asked for in one query: within every SQLite's limit of parameters."""
 _KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _OPAQUE_ID = re.compile(r"[a-z]{2,8}_[A-Za-z2-7]{26,40}")
+_ERASURE_ID = re.compile(r"(era_(?:[a-z]{2,8}_)?[A-Za-z2-7]{26,40})(?::[0-9a-f]{64})?")
+"""An erasure is named after what it erases, `era_line_...`; where its certificate is meant, a digest follows."""
 
 Seal = Callable[[ControllerId, SubjectRef | None, str, bytes], tuple[str, bytes]]
 """(controller, subject, kind, plaintext) -> (opaque id of the audit key, sealed payload)."""
 Randomness = Callable[[int], bytes]
+Open = Callable[[str, str | None, str, bytes], bytes | None]
+"""(controller, subject, kind, sealed record) -> plaintext; None where the audit key is destroyed."""
 
 
 def _table(row: type) -> Table:
@@ -120,7 +124,8 @@ class SqlJournal:
             raise EntryRefused("a ledger kind is noun.past_participle")
         entry_id = self._ids.new("led")
         plain = payload_bytes(kind, controller, subject, payload, self._salt(SALT_BYTES))
-        key_id, sealed = self._seal(controller, subject, kind, plain)
+        key_id, record = self._seal(controller, subject, kind, plain)
+        sealed = bind(plain, record)
         row = {
             "id": entry_id,
             "at": self._clock.now(),
@@ -196,7 +201,14 @@ _SPELLED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 def mentioned_ids(payload: Mapping[str, Json]) -> list[str]:
     """Return the opaque ids (`xxx_` + base32) that stand anywhere in a payload, each once, in order."""
-    return list(dict.fromkeys(item for item in _texts(payload) if _OPAQUE_ID.fullmatch(item)))
+    return list(dict.fromkeys(found for item in _texts(payload) if (found := _id_in(item))))
+
+
+def _id_in(item: str) -> str | None:
+    if _OPAQUE_ID.fullmatch(item):
+        return item
+    erasure = _ERASURE_ID.fullmatch(item)
+    return erasure[1] if erasure else None
 
 
 def _texts(value: Json) -> Iterator[str]:
@@ -225,11 +237,35 @@ class Recorded:
     sealed: bytes | None
 
 
-class _StoredNodes:
-    """The port `Nodes` (and `Source`) on one open connection."""
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How the payloads of a bundle are shown: with which keys, and which fields stay digests."""
 
-    def __init__(self, connection: Connection) -> None:
+    open: Open
+    hide: frozenset[str] = frozenset()
+
+    def fields(self, envelope: Envelope, sealed: bytes, subject: str | None) -> tuple[Field, ...] | None:
+        """Return an entry's fields; None where the audit key is gone, or the entry is from before commitments.
+
+        Raises LedgerCorrupted when what opens is not what was recorded.
+        """
+        try:
+            _, record = split(sealed)
+        except PayloadError:
+            return None
+        plain = self.open(envelope.controller, subject, envelope.kind, record)
+        try:
+            return None if plain is None else shown(sealed, plain, self.hide)
+        except PayloadError as fault:
+            raise LedgerCorrupted(f"entry {envelope.sequence}: {fault}") from fault
+
+
+class _StoredNodes:
+    """The port `Nodes` (and `Source`) on one open connection; `opening` opens what is to be shown."""
+
+    def __init__(self, connection: Connection, opening: Opening | None = None) -> None:
         self._connection = connection
+        self._opening = opening
 
     def fetch(self, wanted: Sequence[NodeId]) -> dict[NodeId, bytes]:
         found: dict[NodeId, bytes] = {}
@@ -240,9 +276,14 @@ class _StoredNodes:
         return found
 
     def select(self, selection: Selection, size: int) -> list[Entry]:
-        query = select(_entries.c.position, *_ENVELOPE_COLUMNS, _entries.c.sealed)
+        query = select(_entries.c.position, *_ENVELOPE_COLUMNS, _entries.c.sealed, _entries.c.subject)
         query = _narrowed(query, selection).where(_entries.c.position < size).order_by(_entries.c.position)
-        return [Entry(_envelope(row[0], row[1:8]), row[8]) for row in self._connection.execute(query)]
+        return [self._entry(_envelope(row[0], row[1:8]), *row[8:]) for row in self._connection.execute(query)]
+
+    def _entry(self, envelope: Envelope, sealed: bytes | None, subject: str | None) -> Entry:
+        if sealed is None or self._opening is None:
+            return Entry(envelope, sealed)
+        return Entry(envelope, sealed, self._opening.fields(envelope, sealed, subject))
 
 
 def _narrowed(query: Select[Any], selection: Selection) -> Select[Any]:
@@ -255,9 +296,17 @@ def _narrowed(query: Select[Any], selection: Selection) -> Select[Any]:
     if selection.about is About.SUBJECT:
         return query.where(_entries.c.subject.in_(selection.refs))
     if selection.refs:
-        mentions = (_references.c.entry == _entries.c.id) & _references.c.ref.in_(selection.refs)
+        mentions = (_references.c.entry == _entries.c.id) & _references.c.ref.in_(_names(selection))
         return query.where(exists().where(mentions))
     return query
+
+
+def _names(selection: Selection) -> tuple[str, ...]:
+    """An erasure's entries name it, or what it erases: `era_line_x` and `line_x`."""
+    if selection.about is not About.ERASURE:
+        return selection.refs
+    inner = (ref.removeprefix("era_") for ref in selection.refs if ref.startswith("era_"))
+    return (*selection.refs, *inner)
 
 
 def _envelope(position: int, row: Sequence[Any]) -> Envelope:
@@ -398,13 +447,14 @@ class LeafStore:
             rows = connection.execute(query.order_by(_entries.c.arrival).limit(limit)).all()
         return [Recorded(*row) for row in rows]
 
-    def bundle(self, selection: Selection) -> bytes:
+    def bundle(self, selection: Selection, opening: Opening | None = None) -> bytes:
         """Return the evidence bundle that answers a question, under the latest checkpoint.
 
-        Entries that still wait are not in it: call `integrate` first. Raises LedgerCorrupted.
+        Payloads stay sealed without an `opening`. Entries that still wait are not in it: call `integrate` first.
+        Raises LedgerCorrupted.
         """
         with self._reader.connect() as connection:
-            source = _StoredNodes(connection)
+            source = _StoredNodes(connection, opening)
             return build_bundle(source, selection, self._latest(connection), self._signer, self._clock.now())
 
     def forget_payloads(self, key_id: str) -> int:

@@ -17,6 +17,7 @@ from sqlalchemy import update
 
 from app.profiles import Profile
 from app.receipts import TYPE, said_in
+from app.sdk.payloads import split
 from app.store.rows.consents import ConsentEventRow
 from app.vault.errors import Erased, ProviderUnavailable
 from app.vault.keys import Basis, Scope, Target
@@ -175,7 +176,7 @@ def test_the_ledger_holds_the_receipts_digest(town: Town) -> None:
     entry = next(row for row in town.at.rows("ledger_entries") if row["kind"] == "receipt.issued")
     house = town.at.house
     scope = Scope(house.controller, agreed.subject, "regard", "ledger", key_class=_audit())
-    payload = json.loads(house.vault.open(scope, "receipt.issued", entry["sealed"]))["payload"]
+    payload = json.loads(house.vault.open(scope, "receipt.issued", split(entry["sealed"])[1]))["payload"]
     assert payload["digest"] == sha256(opened(town, agreed).encode()).hexdigest()
     assert (payload["consent"], payload["version"]) == (agreed.consent, 3)
 

@@ -20,7 +20,8 @@ from app.ledger.errors import EntryRefused, LedgerCorrupted, PositionUnknown
 from app.sdk.evidence import verify_bundle
 from app.sdk.merkle import verify_consistency, verify_inclusion
 from app.sdk.notes import Algorithm, Signature, Verifier, cosigned_bytes, parse_checkpoint, parse_note
-from app.store.leaves import LeafStore, SqlJournal, mentioned_ids, payload_bytes
+from app.sdk.payloads import split
+from app.store.leaves import LeafStore, Opening, SqlJournal, mentioned_ids, payload_bytes
 from consent.ports import Journal
 from consent.vocabulary import ControllerId, SubjectRef
 
@@ -54,9 +55,15 @@ class Hand:
         return key_id, nonce + AESGCM(key).encrypt(nonce, plain, kind.encode())
 
     def open(self, key_id: str, kind: str, sealed: bytes) -> dict[str, object]:
-        plain = AESGCM(self.keys[key_id]).decrypt(sealed[:12], sealed[12:], kind.encode())
-        opened: dict[str, object] = json.loads(plain)
+        opened: dict[str, object] = json.loads(self._plain(key_id, kind, split(sealed)[1]))
         return opened
+
+    def opening(self, _controller: str, subject: str | None, kind: str, record: bytes) -> bytes | None:
+        key_id = f"aud_{subject or ATLAS}"
+        return self._plain(key_id, kind, record) if key_id in self.keys else None
+
+    def _plain(self, key_id: str, kind: str, record: bytes) -> bytes:
+        return AESGCM(self.keys[key_id]).decrypt(record[:12], record[12:], kind.encode())
 
     def salt(self, size: int) -> bytes:
         with self._lock:
@@ -249,6 +256,64 @@ def test_destroying_an_audit_key_leaves_every_proof_valid(records_engine: Engine
     assert store.entry(0).sealed is None
     assert store.entry(4).sealed is not None
     assert (store.audit(), store.checkpoint()) == ([], checkpoint)
+
+
+def test_a_bundle_shows_what_opens_and_only_what_it_may(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
+    """Anna's audit key is gone: hers stays sealed. Bruno's is shown but for one field, and proven (ledger.md)."""
+    write(records_engine, hand, 1, ANNA)
+    write(records_engine, hand, 1, BRUNO)
+    store.integrate()
+    del hand.keys[f"aud_{ANNA}"]
+    bundle = store.bundle(Selection(About.ALL), Opening(hand.opening, frozenset({"payload.consent"})))
+    report = verify_bundle(bundle, store.verifier_key)
+    assert report.faults == ()
+    anna, bruno = report.entries
+    assert (anna.opened, anna.sealed is not None) == (None, True)
+    said = {field.name: field.text for field in bruno.opened or ()}
+    assert said == {
+        "controller": '"atlas"',
+        "kind": '"consent.given"',
+        "payload.consent": None,
+        "payload.n": "0",
+        "payload.share": "0.5",
+        "subject": f'"{BRUNO}"',
+    }
+    assert CONSENT.encode() not in bundle
+
+
+def test_what_opens_to_something_else_is_never_signed(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
+    """A key provider that lies, or a row that was moved: the opened text must be the recorded one."""
+    write(records_engine, hand, 1)
+    store.integrate()
+    other = payload_bytes("consent.given", ATLAS, ANNA, {"consent": CONSENT, "n": 7}, bytes(32))
+    for lie in (other, b"{}", b"no json"):
+        with pytest.raises(LedgerCorrupted, match="entry 0"):
+            store.bundle(Selection(About.ALL), Opening(lambda *_, lie=lie: lie))
+
+
+def test_an_entry_from_before_commitments_stays_sealed(
+    records_engine: Engine, hand: Hand, store: LeafStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.leaves.bind", lambda _plain, record: record)
+    write(records_engine, hand, 1)
+    store.integrate()
+    report = verify_bundle(store.bundle(Selection(About.ALL), Opening(hand.opening)), store.verifier_key)
+    assert (report.faults, report.entries[0].opened) == ((), None)
+
+
+def test_an_erasure_is_found_by_its_own_name_and_by_what_it_erases(
+    records_engine: Engine, hand: Hand, store: LeafStore
+) -> None:
+    line = "line_" + "e" * 26
+    with Session(records_engine) as session, session.begin():
+        record = hand.journal(session).record
+        said = {"actor": "a", "controller": ATLAS, "subject": ANNA}
+        begun = record("case.erasure_started", payload={"line": line}, **said)  # type: ignore[arg-type]
+        done = record("case.carried_out", payload={"evidence": f"era_{line}:{'0' * 64}"}, **said)  # type: ignore[arg-type]
+        record("case.carried_out", payload={"evidence": f"era_line_{'f' * 26}:{'0' * 64}"}, **said)  # type: ignore[arg-type]
+    store.integrate()
+    assert verified(store, Selection(About.ERASURE, (f"era_{line}",))) == [begun, done]
+    assert verified(store, Selection(About.CASE, (f"era_{line}",))) == [done]
 
 
 TAMPERING = {

@@ -16,9 +16,10 @@ from sqlalchemy import select
 
 from app.profiles import Profile
 from app.sdk.dpop import Prover, new_key, public_jwk, thumbprint
+from app.sdk.payloads import split
 from app.sdk.scopes import Scope, join
 from app.settings import read_settings
-from app.store.rows.base import KeysBase, RecordsBase
+from app.store.rows.base import RecordsBase
 from app.tokens.records import Client, GrantType
 from app.tokens.rfc7523 import ASSERTION_TYPE
 from app.vault.errors import UnknownKey
@@ -30,6 +31,7 @@ from consent.events import Actor, ActorKind, Channel, Evidence
 from consent.journey import Agreement
 from consent.proposal import Proposal
 from consent.vocabulary import CategoryId, ConsentId, Locale, PairwiseHandle, PartyId, PurposeId, SubjectRef
+from tests.databases import found_deployment
 from tests.doors.oauth_house import Clock, Component
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,20 +67,19 @@ class ApiHouse:
     def __init__(self, folder: Path, records: str, keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock(START)
         monkeypatch.setattr("app.wiring.house.SystemClock", lambda: self.clock)
-        self.house: House = build(
-            read_settings(
-                {
-                    "REGARD_DATA_DIR": str(folder / "var"),
-                    "REGARD_POLICIES_DIR": str(ROOT / "policies"),
-                    "REGARD_RECORDS_URL": records,
-                    "REGARD_KEYS_URL": keys,
-                    "REGARD_ISSUER": ISSUER,
-                }
-            )
-        )  # follow-up work is queued here; tests that want it done carry it out
+        settings = read_settings(
+            {
+                "REGARD_DATA_DIR": str(folder / "var"),
+                "REGARD_POLICIES_DIR": str(ROOT / "policies"),
+                "REGARD_RECORDS_URL": records,
+                "REGARD_KEYS_URL": keys,
+                "REGARD_ISSUER": ISSUER,
+            }
+        )
+        found_deployment(settings)
+        # follow-up work is queued here; tests that want it done carry it out
+        self.house: House = build(settings)
         self.house.work.migrate()
-        RecordsBase.metadata.create_all(self.house.records)
-        KeysBase.metadata.create_all(self.house.keys)
         self.app = application(self.house)
         self.web = self.app.test_client()
         self.reader = self.component("reader", READER)
@@ -220,7 +221,7 @@ class ApiHouse:
         for row in self.rows("ledger_entries"):
             if row["kind"] == REFUSED:
                 with contextlib.suppress(UnknownKey):
-                    found.append(json.loads(vault.open(scope, REFUSED, row["sealed"]))["payload"])
+                    found.append(json.loads(vault.open(scope, REFUSED, split(row["sealed"])[1]))["payload"])
         return found
 
 

@@ -382,7 +382,7 @@ def test_the_command_runs_from_a_copy_of_the_sdk_alone(ledger: Ledger, tmp_path:
     package, original = tmp_path / "regard_sdk", Path(__file__).parents[2] / "app" / "sdk"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    for name in ("errors.py", "evidence.py", "merkle.py", "notes.py", "verify.py"):
+    for name in ("errors.py", "evidence.py", "merkle.py", "notes.py", "payloads.py", "verify.py"):
         (package / name).write_bytes((original / name).read_bytes())
     (tmp_path / "b.json").write_bytes(ledger.bundle(CASE))
     ran = subprocess.run(
