@@ -40,6 +40,12 @@ class ProviderUnavailable(VaultError):
     code = "key_provider_unavailable"
 
 
+class NotHardware(VaultError):
+    """The token was said to be hardware, and its slot does not declare that: no certificate may say so."""
+
+    code = "not_hardware"
+
+
 class RootDestroyed(VaultError):
     """The root key is destroyed: what it wrapped stays shut."""
 
