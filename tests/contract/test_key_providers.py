@@ -24,6 +24,7 @@ from app.vault.errors import (
 from app.vault.keys import KeyClass
 from app.vault.ports import KeyProvider, RootName, RootState
 from app.vault.providers.file import FileKeyring
+from tests.contract import pkcs11_provider
 from tests.mechanism.vaults import SetClock
 
 Make = Callable[[Path], KeyProvider]
@@ -37,7 +38,10 @@ def file_keyring(folder: Path) -> FileKeyring:
     return made(path, clock=CLOCK, random=os.urandom)
 
 
-PROVIDERS: dict[str, Make] = {"file": file_keyring}
+PROVIDERS: dict[str, Make] = {
+    "file": file_keyring,
+    "pkcs11": pkcs11_provider.open_token,
+}
 
 
 @pytest.fixture(params=sorted(PROVIDERS))
