@@ -11,14 +11,17 @@ erased payload leaves its leaf valid). The format: docs/formats/ledger.md.
 from __future__ import annotations
 
 import binascii
+import gc
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 from .errors import SdkError
@@ -41,17 +44,9 @@ _BUNDLE_TYPES: Mapping[str, type] = {
     "list": str,
     "proof": list,
 }
-_ENVELOPE_TYPES: Mapping[str, type] = {
-    "actor": str,
-    "at": str,
-    "controller": str,
-    "digest": str,
-    "id": str,
-    "key": str,
-    "kind": str,
-    "seq": int,
-    "v": int,
-}
+_ENVELOPE_FIELDS = ("actor", "at", "controller", "digest", "id", "key", "kind", "seq", "v")
+_ENVELOPE_TYPES = (str, str, str, str, str, str, str, int, int)
+_taken = itemgetter(*_ENVELOPE_FIELDS)
 
 
 class EvidenceError(SdkError):
@@ -158,20 +153,39 @@ class Envelope:
 
     @classmethod
     def read(cls, data: object) -> Envelope:
-        """Read an envelope's JSON. Raises EvidenceError `evidence.envelope`."""
-        if not isinstance(data, dict) or {name: type(value) for name, value in data.items()} != _ENVELOPE_TYPES:
-            raise EvidenceError("evidence.envelope", "an envelope has not its fields, or one of another type")
-        if data["v"] != ENVELOPE_VERSION or data["seq"] < 0 or not _INSTANT.fullmatch(data["at"]):
+        """Read an envelope's JSON. Raises EvidenceError `evidence.envelope`, `evidence.base64`.
+
+        Base64 is read as such; that it is the one spelling is for the reader of the whole text to compare.
+        """
+        if not isinstance(data, dict) or len(data) != len(_ENVELOPE_FIELDS):
+            raise EvidenceError("evidence.envelope", "an envelope has not its fields")
+        try:
+            values = _taken(data)
+        except KeyError as fault:
+            raise EvidenceError("evidence.envelope", "an envelope has not its fields") from fault
+        if tuple(map(type, values)) != _ENVELOPE_TYPES:
+            raise EvidenceError("evidence.envelope", "a field of an envelope has another type")
+        actor, at, controller, coded, entry_id, key, kind, sequence, version = values
+        if version != ENVELOPE_VERSION or sequence < 0 or not _INSTANT.fullmatch(at):
             raise EvidenceError("evidence.envelope", "an envelope's version, position or moment is not known")
-        digest = _bytes_of(data["digest"])
+        digest = _raw(coded)
         if len(digest) != HASH_BYTES:
             raise EvidenceError("evidence.envelope", "an envelope's digest is not 32 bytes")
-        actor, controller = data["actor"], data["controller"]
-        return cls(data["seq"], data["id"], data["at"], data["kind"], actor, controller, data["key"], digest)
+        return cls(sequence, entry_id, at, kind, actor, controller, key, digest)
 
 
 def _base64(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
+
+
+def _raw(text: object) -> bytes:
+    """Decode base64 whose spelling is compared elsewhere: twice as fast, and there may be a hundred thousand."""
+    if not isinstance(text, str):
+        raise EvidenceError("evidence.base64", "base64 text is expected")
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as fault:
+        raise EvidenceError("evidence.base64", "base64 text is expected") from fault
 
 
 def _bytes_of(text: object) -> bytes:
@@ -313,7 +327,7 @@ def _bundle(value: object) -> Bundle:
 def _entry(item: object) -> Entry:
     if not isinstance(item, dict) or item.keys() - {"opened"} != {"envelope", "sealed"}:
         raise EvidenceError("evidence.entry", "an entry is not an envelope and a sealed payload")
-    sealed = None if item["sealed"] is None else _bytes_of(item["sealed"])
+    sealed = None if item["sealed"] is None else _raw(item["sealed"])
     return Entry(Envelope.read(item["envelope"]), sealed, _opened(item["opened"], sealed) if "opened" in item else None)
 
 
@@ -379,12 +393,25 @@ def verify_bundle(data: bytes, public_key: str | None, *, witnesses: Sequence[st
     """
     given = None if public_key is None else Verifier.parse(public_key)
     watching = [Verifier.parse(text) for text in witnesses]
+    with _collector_at_rest():
+        try:
+            bundle = read_bundle(data)
+        except EvidenceError as fault:
+            finding = Finding.TRUNCATED if fault.code == "evidence.cut" else Finding.MALFORMED
+            return Report((Fault(finding, (), str(fault)),), given is not None)
+        return _Examination(bundle, given, watching).report()
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """A bundle has no cycles: searching its million objects for some again and again took a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
     try:
-        bundle = read_bundle(data)
-    except EvidenceError as fault:
-        finding = Finding.TRUNCATED if fault.code == "evidence.cut" else Finding.MALFORMED
-        return Report((Fault(finding, (), str(fault)),), given is not None)
-    return _Examination(bundle, given, watching).report()
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class _Examination:
