@@ -28,7 +28,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from app.sdk.sealed import key_id_of
 from app.store.engine import open_engine
@@ -73,6 +73,8 @@ class Author:
             for move in self.random.choices(moves, weights, k=self.random.randint(0, 6)):
                 move()
         self._add(do="reader", open=False)
+        self._add(do="finish")
+        self._add(do="pass_", seconds=60)
         self._add(do="finish")
         return self.program
 
@@ -206,9 +208,6 @@ class Foretold:
         self.open = {number: place for number, place in self.open.items() if number not in self.gone}
         return "asked"
 
-    def finish(self, _op: Op) -> str:
-        return "done"
-
 
 def plain(told: Any) -> Any:
     """An outcome without the random bytes of a sealed record."""
@@ -247,7 +246,9 @@ def run(historian: subprocess.Popen[str], **case: object) -> int:
     assert historian.stdout is not None
     historian.stdin.write(json.dumps(case) + "\n")
     historian.stdin.flush()
-    return int(historian.stdout.readline())
+    ended = int(historian.stdout.readline())
+    assert ended in (0, -signal.SIGKILL)
+    return ended
 
 
 @dataclass
@@ -258,6 +259,10 @@ class Place:
     url: str
     folder: Path
     copies: list[tuple[str, Path]] = field(default_factory=list)
+
+    @property
+    def case(self) -> dict[str, str]:
+        return {"url": self.url, "folder": str(self.folder)}
 
     def copy(self, stack: ExitStack) -> None:
         """Copy database and keyring as they lie there: nobody has them open."""
@@ -344,7 +349,7 @@ def summary(place: Place, program: Sequence[Op], foretold: Foretold) -> dict[str
         rows = counts(engine)
         assert rows["left over"] == 0, "no claim, no staged key, no probe"
         assert rows["live data keys"] == len(foretold.alive)
-        assert live_roots(place.folder) == rows["partitions"], "one root for each partition, none forgotten"
+        spare = live_roots(place.folder) - rows["partitions"]
         stones = Tombstones(place.folder / "tombstones").read()
         made = {
             each["erasure"]: vault.erasures.certificates(each["erasure"])
@@ -356,11 +361,12 @@ def summary(place: Place, program: Sequence[Op], foretold: Foretold) -> dict[str
         fresh = {name: newly(vault, name) for name in sorted({*foretold.people, "nobody"})}
     return {
         "told": [plain(each) for each in told],
-        "rows": {name: rows[name] for name in rows if name != "partitions"},
+        "rows": {name: rows[name] for name in rows if name not in ("partitions", "places")},
         "stones": sorted((s.erasure, s.at, s.subject, s.key_class, s.whole, len(s.keys)) for s in stones),
         "certificates": {name: [outline(each) for each in several] for name, several in made.items()},
         "exact": {name: [exactly(each) for each in several] for name, several in made.items()},
         "places": rows["places"],
+        "spare": spare,
         "fresh": fresh,
     }
 
@@ -485,21 +491,23 @@ def test_killed_anywhere_it_ends_alike(
     expected = foretold.run(program)
     with ExitStack() as stack:
         calm = stack.enter_context(placed(backend, tmp_path / "calm"))
-        assert run(historian, url=calm.url, folder=str(calm.folder), program=str(script), dies_at=0) == 0
+        assert run(historian, **calm.case, program=str(script), dies_at=0) == 0
         moments = int((calm.folder / "moments").read_text())
-        killed = stack.enter_context(placed(backend, tmp_path / "killed"))
-        for _ in range(random.choice((1, 2, 3))):
-            dies_at, case = random.randint(1, moments), {"url": killed.url, "folder": str(killed.folder)}
-            ended = run(historian, **case, program=str(script), dies_at=dies_at)
-            assert ended in (0, -signal.SIGKILL)
-            if ended == 0:
+        dies_at = random.randint(1, moments)
+        killed = stack.enter_context(placed(backend, tmp_path / "killed_0"))
+        # Workers that race wait for each other more or less often: a moment of one run may come too late for the next.
+        while run(historian, **killed.case, program=str(script), dies_at=dies_at) == 0:
+            dies_at = dies_at // 2 or 1
+            killed = stack.enter_context(placed(backend, tmp_path / f"killed_{dies_at}"))
+        killed.copy(stack)
+        for _ in range(random.choice((0, 1, 2))):
+            if run(historian, **killed.case, program=str(script), dies_at=random.randint(1, moments)) == 0:
                 break
             killed.copy(stack)
-            moments = max(1, moments - dies_at)
-        assert killed.copies, "nobody was killed"
-        assert run(historian, url=killed.url, folder=str(killed.folder), program=str(script), dies_at=0) == 0
+        assert run(historian, **killed.case, program=str(script), dies_at=0) == 0
         ends = [summary(place, program, foretold) for place in (calm, killed)]
         for end in ends:
+            assert end["told"][-1] == "done"
             said = [said for said, want in zip(end["told"], expected, strict=True) if want is not None]
             assert said == [want for want in expected if want is not None]
         agree(program, *ends)
@@ -508,9 +516,12 @@ def test_killed_anywhere_it_ends_alike(
 
 def agree(program: Sequence[Op], calm: dict[str, Any], killed: dict[str, Any]) -> None:
     raced = any(op["do"] == "race" for op in program)
+    assert calm["spare"] == 0, "one root for each partition, none forgotten"
+    # A kill between the making of a root and that of its partition may leave a root that wraps nothing.
+    assert killed["spare"] == 0 or calm["places"] < killed["places"]
     for name, expected in calm.items():
         # Who comes first in a race is open, and a kill may cost a place in a partition: then the outline has to agree.
-        if name in ("exact", "places") and (raced or calm["places"] != killed["places"]):
+        if name in ("exact", "places", "spare") and (raced or calm["places"] != killed["places"]):
             continue
         assert killed[name] == expected, name
 
@@ -520,9 +531,42 @@ def thieves(place: Place, records: dict[int, bytes], foretold: Foretold) -> None
     for copy, folder in place.copies:
         then = opened_by_a_thief(copy, folder, folder, records, places)
         assert set(then.values()) <= {"opens", "unknown_key"}, "with that day's keyring it opens whatever it has"
-        for statements in ((), BROUGHT_FORWARD):
-            with looked_at(copy, folder) as (_, engine):
+        put_back(copy, place.url)
+        for url, statements in ((copy, ()), (copy, BROUGHT_FORWARD), (place.url, ())):
+            with looked_at(url, folder) as (_, engine):
                 strike(engine, statements)
-            today = opened_by_a_thief(copy, folder, place.folder, records, foretold.gone)
+            today = opened_by_a_thief(url, folder, place.folder, records, foretold.gone)
             assert "opens" not in today.values(), "an erased key is of use"
             assert "something else" not in today.values()
+
+
+def put_back(copy: str, live: str) -> None:
+    """Put the erased data keys of a copy back under today's subject keys, or under the copy's where there is none."""
+    old, new = open_engine(copy, keys=True), open_engine(live, keys=True)
+    with old.connect() as source, new.begin() as target:
+        there = set(target.execute(text("SELECT id FROM data_keys")).scalars())
+        parents = set(target.execute(text("SELECT id FROM subject_keys")).scalars())
+        for table, column in (("subject_keys", "id"), ("data_keys", "subject_key_id")):
+            for row in source.execute(text(f"SELECT * FROM {table}")).mappings():
+                if row["id"] not in there | parents:
+                    _put_back(target, table, dict(row), orphan=row[column] not in parents)
+    old.dispose()
+    new.dispose()
+
+
+def _put_back(target: Connection, table: str, row: dict[str, Any], *, orphan: bool) -> None:
+    named = "controller = :controller AND subject = :subject AND key_class = :key_class"
+    if table == "data_keys":
+        named += " AND holder = :holder AND category = :category AND basis = :basis AND life = :life"
+        if orphan:
+            asked = text(
+                "SELECT id FROM subject_keys WHERE controller = :controller AND subject = :subject "
+                "AND key_class = :key_class"
+            )
+            row["subject_key_id"] = target.execute(asked, row).scalar_one()
+        target.execute(text(f"DELETE FROM data_keys WHERE {named}"), row)
+    elif target.execute(text(f"SELECT 1 FROM subject_keys WHERE {named}"), row).first():
+        return
+    target.execute(
+        text(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})"), row
+    )
