@@ -1,7 +1,8 @@
 """The service's own secrets: files of 32 random bytes, mode 0600, made once (vault.md sections 4, 6).
 
 They sign checkpoints and certificates, and key forms and codes. They open nobody's data: those keys are the vault's.
-Leaves out rotation, which has a ledger entry and a command of its own.
+Founding a deployment makes them (`service_key`); everything else only reads (`kept_service_key`), so that a lost one
+is not replaced unseen. Leaves out rotation, which has a ledger entry and a command of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import stat
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -22,6 +24,14 @@ LENGTH = 32
 class ServiceKeyError(RuntimeError):
     """A key file is readable by others, or is not 32 bytes; the message names the file, never its content."""
 
+    code: ClassVar[str] = "service_key_unfit"
+
+
+class ServiceKeyMissing(ServiceKeyError):
+    """There is no such key file."""
+
+    code = "service_key_missing"
+
 
 def service_key(path: Path, entropy: Callable[[int], bytes]) -> bytes:
     """Return the 32 bytes of the file, made with fresh random bytes when there is none."""
@@ -30,6 +40,16 @@ def service_key(path: Path, entropy: Callable[[int], bytes]) -> bytes:
     except FileNotFoundError:
         _make(path, entropy(LENGTH))
         return _read(path)
+
+
+def kept_service_key(path: Path) -> bytes:
+    """Return the 32 bytes of the file; raises `ServiceKeyMissing`, `ServiceKeyError`."""
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        raise ServiceKeyMissing(
+            f"{path.name} is missing: restore it from its replica; in a new deployment `regard db upgrade` makes it"
+        ) from None
 
 
 def _read(path: Path) -> bytes:

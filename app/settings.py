@@ -6,9 +6,11 @@ secrets. Unknown names are refused: a misspelt setting must not pass for its def
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +40,16 @@ class Secret:
 NO_SECRET = Secret("")
 
 
+class KeyProviderKind(StrEnum):
+    """Where root keys can live (vault.md section 4)."""
+
+    FILE = "file"
+    PKCS11 = "pkcs11"
+    OPENBAO = "openbao"
+    AWS = "aws"
+    GCP = "gcp"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One deployment. Paths are absolute or relative to the working directory."""
@@ -62,6 +74,31 @@ class Settings:
     sendgrid_host: str = ""
     executor: str = "regard-1"
     fast_lane: bool = True
+    key_provider: str = "file"
+    """Where the root keys are made: one of `KeyProviderKind`."""
+    key_provider_before: str = ""
+    """Where root keys still are while `regard keys move` has not brought all of them to `key_provider`."""
+    pkcs11_module: Path | None = None
+    """The vendor's library (a shared object); `pkcs11_token` is the token's label."""
+    pkcs11_token: str = ""
+    pkcs11_pin: Secret = NO_SECRET
+    pkcs11_hardware: bool = False
+    """Whether the token is a device that its keys cannot leave: it decides what a certificate claims."""
+    openbao_url: str = ""
+    openbao_token: Secret = NO_SECRET
+    openbao_mount: str = "transit"
+    openbao_ca: Path | None = None
+    """A PEM file that says whom to trust, where the server's certificate is the firm's own."""
+    aws_region: str = ""
+    aws_endpoint: str = ""
+    aws_waiting_days: int = 7
+    """How long AWS keeps a key that was told to go; it takes 7 to 30 days."""
+    gcp_key_ring: str = ""
+    """`projects/P/locations/L/keyRings/R`."""
+    gcp_hardware: bool = False
+    gcp_destroy_days: int = 30
+    """How long Google keeps a key version that was told to go; it takes 1 to 120 days."""
+    gcp_endpoint: str = ""
 
     @property
     def port(self) -> int:
@@ -81,6 +118,7 @@ class SettingsFaultsError(ValueError):
 
 PREFIX = "REGARD_"
 _NOT_OURS = frozenset({"REGARD_CONFIG"})
+_KEY_RING = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+")
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -142,6 +180,7 @@ def _parser(kind: str) -> Callable[[object], Any]:
         "bool": _boolean,
         "int": _integer,
         "Path": lambda raw: Path(str(raw)),
+        "Path | None": lambda raw: Path(str(raw)) if str(raw) else None,
         "Secret": lambda raw: Secret(str(raw)),
     }.get(kind, str)
 
@@ -174,7 +213,7 @@ def _meaning(settings: Settings) -> list[str]:
     faults = []
     if settings.records_url == settings.keys_url:
         faults.append("REGARD_KEYS_URL: the key store must be another database than the records")
-    if urlsplit(settings.issuer).scheme not in {"http", "https"} or not urlsplit(settings.issuer).hostname:
+    if not _is_address(settings.issuer):
         faults.append("REGARD_ISSUER: must be an http or https address")
     if settings.mail not in {"outbox", "smtp", "sendgrid"}:
         faults.append("REGARD_MAIL: must be outbox, smtp or sendgrid")
@@ -182,7 +221,90 @@ def _meaning(settings: Settings) -> list[str]:
         faults.append("REGARD_SMTP_HOST: needed when REGARD_MAIL is smtp")
     if settings.mail == "sendgrid" and not settings.sendgrid_key.reveal():
         faults.append("REGARD_SENDGRID_KEY: needed when REGARD_MAIL is sendgrid")
+    faults += _providers(settings)
     return faults + (_production(settings) if settings.production else [])
+
+
+def _providers(settings: Settings) -> list[str]:
+    known = [kind.value for kind in KeyProviderKind]
+    faults = []
+    if settings.key_provider not in known:
+        faults.append(f"REGARD_KEY_PROVIDER: must be one of {', '.join(known)}")
+    if settings.key_provider_before not in ("", *known):
+        faults.append(f"REGARD_KEY_PROVIDER_BEFORE: must be empty or one of {', '.join(known)}")
+    if settings.key_provider_before == settings.key_provider:
+        faults.append("REGARD_KEY_PROVIDER_BEFORE: names the provider that roots are moved away from, so another one")
+    for kind in dict.fromkeys((settings.key_provider, settings.key_provider_before)):
+        if kind in known:
+            faults += _PROVIDER_FAULTS[KeyProviderKind(kind)](settings)
+    return faults
+
+
+def _pkcs11_faults(settings: Settings) -> list[str]:
+    faults = []
+    if settings.pkcs11_module is None:
+        faults.append("REGARD_PKCS11_MODULE: the path of the token's library is needed")
+    elif not settings.pkcs11_module.is_file():
+        faults.append("REGARD_PKCS11_MODULE: there is no such file")
+    if not settings.pkcs11_token:
+        faults.append("REGARD_PKCS11_TOKEN: the label of the token is needed")
+    if not settings.pkcs11_pin.reveal():
+        faults.append("REGARD_PKCS11_PIN: the user's PIN is needed; REGARD_PKCS11_PIN_FILE reads it from a file")
+    return faults
+
+
+def _openbao_faults(settings: Settings) -> list[str]:
+    faults = []
+    if not _is_address(settings.openbao_url):
+        faults.append("REGARD_OPENBAO_URL: must be an http or https address")
+    elif settings.production and not settings.openbao_url.startswith("https://"):
+        faults.append("REGARD_OPENBAO_URL: production needs https")
+    if not settings.openbao_token.reveal():
+        faults.append("REGARD_OPENBAO_TOKEN: a token is needed; REGARD_OPENBAO_TOKEN_FILE reads it from a file")
+    if not settings.openbao_mount.strip("/"):
+        faults.append("REGARD_OPENBAO_MOUNT: the path of the transit engine is needed")
+    if settings.openbao_ca is not None and not settings.openbao_ca.is_file():
+        faults.append("REGARD_OPENBAO_CA: there is no such file")
+    return faults
+
+
+def _aws_faults(settings: Settings) -> list[str]:
+    faults = _endpoint_faults("REGARD_AWS_ENDPOINT", settings.aws_endpoint, settings)
+    if not settings.aws_region:
+        faults.append("REGARD_AWS_REGION: the region of the keys is needed")
+    if not 7 <= settings.aws_waiting_days <= 30:
+        faults.append("REGARD_AWS_WAITING_DAYS: AWS takes 7 to 30")
+    return faults
+
+
+def _gcp_faults(settings: Settings) -> list[str]:
+    faults = _endpoint_faults("REGARD_GCP_ENDPOINT", settings.gcp_endpoint, settings)
+    if not _KEY_RING.fullmatch(settings.gcp_key_ring):
+        faults.append("REGARD_GCP_KEY_RING: must read projects/P/locations/L/keyRings/R")
+    if not 1 <= settings.gcp_destroy_days <= 120:
+        faults.append("REGARD_GCP_DESTROY_DAYS: Google takes 1 to 120")
+    return faults
+
+
+def _endpoint_faults(name: str, address: str, settings: Settings) -> list[str]:
+    if address and not _is_address(address):
+        return [f"{name}: must be empty or an http or https address"]
+    if address and settings.production and not address.startswith("https://"):
+        return [f"{name}: production needs https"]
+    return []
+
+
+def _is_address(said: str) -> bool:
+    return urlsplit(said).scheme in {"http", "https"} and bool(urlsplit(said).hostname)
+
+
+_PROVIDER_FAULTS: Mapping[KeyProviderKind, Callable[[Settings], list[str]]] = {
+    KeyProviderKind.FILE: lambda _settings: [],
+    KeyProviderKind.PKCS11: _pkcs11_faults,
+    KeyProviderKind.OPENBAO: _openbao_faults,
+    KeyProviderKind.AWS: _aws_faults,
+    KeyProviderKind.GCP: _gcp_faults,
+}
 
 
 def _production(settings: Settings) -> list[str]:
@@ -191,4 +313,14 @@ def _production(settings: Settings) -> list[str]:
         faults.append("REGARD_ISSUER: production needs https")
     if settings.mail == "outbox":
         faults.append("REGARD_MAIL: the local outbox is for demonstrations; choose smtp or sendgrid")
+    if _role(settings.records_url) is not None and _role(settings.records_url) == _role(settings.keys_url):
+        faults.append("REGARD_KEYS_URL: production needs another role of the database server than the records")
     return faults
+
+
+def _role(url: Secret) -> tuple[str | None, int, str | None] | None:
+    """Return whom the address signs in as, and where; nothing for a SQLite file."""
+    split = urlsplit(url.reveal())
+    if not split.scheme.startswith("postgresql"):
+        return None
+    return split.hostname, split.port or 5432, split.username

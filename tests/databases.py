@@ -21,8 +21,10 @@ from typing import Literal
 from sqlalchemy import Engine, MetaData, create_engine, text
 
 import app.store.rows
+from app.settings import Settings
 from app.store.engine import open_engine
 from app.store.rows.base import KeysBase, RecordsBase
+from app.wiring.founding import found
 
 Tree = Literal["records", "keys"]
 CLUSTER = "REGARD_TEST_CLUSTER"
@@ -54,6 +56,17 @@ def sqlite_database(path: Path, tree: Tree | None = None) -> str:
 
 def metadata(tree: Tree) -> MetaData:
     return RecordsBase.metadata if tree == "records" else KeysBase.metadata
+
+
+def found_deployment(settings: Settings) -> None:
+    """What `migrate` leaves of a new deployment, without Alembic's seconds: tables, a keyring, the service's keys."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    records, keys = open_engine(settings.records_url.reveal()), open_engine(settings.keys_url.reveal(), keys=True)
+    RecordsBase.metadata.create_all(records)
+    KeysBase.metadata.create_all(keys)
+    found(settings, records, keys)
+    records.dispose()
+    keys.dispose()
 
 
 def clear_up() -> None:

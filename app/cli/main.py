@@ -18,13 +18,15 @@ from app.cli.clients import clients
 from app.cli.configured import FAULTY, settings
 from app.cli.exports import exports
 from app.cli.keys import keys
-from app.cli.opening import opened, report
+from app.cli.opening import opened, refuse, report
 from app.cli.serving import serve
 from app.cli.staff import enrol, staff
 from app.ledger.bundle import About, Selection
 from app.sdk import verify as offline
+from app.servicekeys import ServiceKeyError
 from app.settings import Secret
-from app.wiring import migrate
+from app.vault.errors import VaultError
+from app.wiring import UnfitDeployment, migrate
 from consent.adoption import adopt
 
 
@@ -69,8 +71,11 @@ def db() -> None:
 
 @db.command("upgrade")
 def db_upgrade() -> None:
-    """Bring both databases to the newest schema."""
-    migrate(settings())
+    """Bring both databases to the newest schema; make the keyring and the service's keys of a new deployment."""
+    try:
+        migrate(settings())
+    except (UnfitDeployment, ServiceKeyError, VaultError) as unfit:
+        refuse(unfit)
     click.echo("records and key store have the newest schema")
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import click
 
 from app import policyfiles
 from app.cli.configured import FAULTY, settings
+from app.servicekeys import ServiceKeyError
+from app.vault.errors import VaultError
 from app.vault.process import harden_process
-from app.wiring import House, build
+from app.wiring import House, UnfitDeployment, build
 
 
 @contextmanager
@@ -23,10 +27,18 @@ def opened() -> Iterator[House]:
     except policyfiles.PolicyFaults as faulty:
         report(faulty)
         sys.exit(FAULTY)
+    except (UnfitDeployment, ServiceKeyError, VaultError) as unfit:
+        refuse(unfit)
     try:
         yield house
     finally:
         house.close()
+
+
+def refuse(unfit: UnfitDeployment | ServiceKeyError | VaultError) -> NoReturn:
+    """Say on standard error what keeps the deployment from being opened, and leave."""
+    click.echo(f"{unfit.code}: {str(unfit) or inspect.getdoc(type(unfit))}", err=True)
+    sys.exit(FAULTY)
 
 
 def report(faulty: policyfiles.PolicyFaults) -> None:

@@ -2,6 +2,7 @@
 
 from app.wiring.application import application
 from app.wiring.fastlane import fast_lane, serving
+from app.wiring.founding import UnfitDeployment
 from app.wiring.house import House, UnknownControllerError, build, migrate
 from app.wiring.operator import (
     EnrolmentError,
@@ -27,6 +28,7 @@ __all__ = [
     "EnrolmentError",
     "House",
     "ReleaseRefused",
+    "UnfitDeployment",
     "UnknownControllerError",
     "add_staff",
     "application",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import datetime
 
@@ -16,7 +15,7 @@ from app.http.doors import Doors
 from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
 from app.http.oauth.services import Joined, Unit
 from app.outbound.outbox import LocalOutbox
-from app.servicekeys import service_key
+from app.servicekeys import kept_service_key
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
 from app.vault.errors import VaultError
@@ -24,6 +23,7 @@ from app.wiring import proposing
 from app.wiring.api import api_services
 from app.wiring.consentwork import forms_key
 from app.wiring.faces import OAuthFace, oauth_unit
+from app.wiring.founding import NONCES_KEY
 from app.wiring.house import House
 from app.wiring.looked import LookedFace
 from app.wiring.mail import mailer
@@ -53,6 +53,7 @@ def _checks(house: House) -> dict[str, health.Check]:
         "records": lambda: _answers(lambda: house.ledger.waiting() >= 0),
         "ledger": lambda: house.integrator.sound,
         "keys": lambda: _answers(lambda: house.vault.erasures.pending() is not None),
+        "partitions": house.restoring.sound,
         "key_provider": lambda: _answers(lambda: house.seals.open_key(house.seals.seal_key(b"ready")) == b"ready"),
     }
 
@@ -113,7 +114,7 @@ def authorization_services(house: House) -> OAuthServices:
         party_live=party_live,
         present=present,
         unfit=proposing.unfit(house.policy, units.clock),
-        nonces=Nonces(service_key(house.settings.data_dir / "nonces.key", os.urandom), required=False),
+        nonces=Nonces(kept_service_key(house.settings.data_dir / NONCES_KEY), required=False),
     )
 
 

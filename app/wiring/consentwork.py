@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
-
 from app.http.places import Places
 from app.profiles import Profiles
 from app.receipts import Receipts
-from app.servicekeys import service_key
+from app.servicekeys import kept_service_key
 from app.settings import Secret, Settings
 from app.store.unit import Units
 from app.tokens.records import SigningKeyRows
 from app.tokens.signing import SigningKeys
 from app.vault.core import Vault
 from app.wiring.faces import LONGEST_SIGNED, OwnSeal
+from app.wiring.founding import FORMS_KEY
 from app.workflows.consents import ConsentWork
 from consent.policy import Policy
 
 
 def forms_key(settings: Settings) -> Secret:
     """Return the server key of forms and of links that are keys in themselves."""
-    return Secret(service_key(settings.data_dir / "forms.key", os.urandom).hex())
+    return Secret(kept_service_key(settings.data_dir / FORMS_KEY).hex())
 
 
 def consent_work(

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -18,7 +19,7 @@ from app.ledger.checkpoint import NoteSigner
 from app.machine import RandomIds, SystemClock
 from app.profiles import HOUSE, Profiles
 from app.sdk.sealed import key_id_of
-from app.servicekeys import service_key
+from app.servicekeys import kept_service_key
 from app.settings import Settings
 from app.store.engine import open_engine
 from app.store.leaves import LeafStore
@@ -28,6 +29,7 @@ from app.vault.core import Vault
 from app.vault.keys import KeyClass, Scope
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work
+from app.wiring.founding import LEDGER_KEY, found, look, refuse_one_database
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
 from app.wiring.sweeping import sweeps
@@ -87,9 +89,11 @@ class House:
 
 
 def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> House:
-    """Open everything the settings name. Raises what opening raises: policy faults, key faults, settings faults."""
+    """Open everything the settings name; nothing is made.
+
+    Raises what opening raises: policy faults, key faults, settings faults, `UnfitDeployment`.
+    """
     folder = settings.data_dir
-    folder.mkdir(parents=True, exist_ok=True)
     clock, ids = SystemClock(), RandomIds()
     policy = policyfiles.load(settings.policies_dir)
     records = open_engine(settings.records_url.reveal())
@@ -100,6 +104,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     sealer = OwnSeals(vault, controller)
     units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
     casework = _casework(units, vault, policy, settings)
+    look(settings, records, keys)
     work.register(casework.handlers())
     postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock, casework.mail_sent)
     work.register(postman.handlers())
@@ -108,7 +113,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
     work.register(consentwork.handlers())
     work.sweep_with({**sweeps(units), **casework.sweeps(), "pool": lambda: expire_pool(units, vault)})
-    ledger = LeafStore(records, NoteSigner(_LEDGER_NAME, service_key(folder / "ledger.key", os.urandom)), clock)
+    ledger = LeafStore(records, NoteSigner(_LEDGER_NAME, kept_service_key(folder / LEDGER_KEY)), clock)
     return House(
         settings=settings,
         policy=policy,
@@ -136,14 +141,39 @@ def _casework(units: Units, vault: Vault, policy: Policy, settings: Settings) ->
 
 
 def migrate(settings: Settings) -> None:
-    """Bring both databases to the newest schema."""
+    """Bring both databases to the newest schema, and found what a new deployment has not yet; raises `UnfitDeployment`.
+
+    On PostgreSQL it needs the role that owns the tables only where there is something to change.
+    """
     from app.store.migrate import upgrade  # noqa: PLC0415 - Alembic, which a process that serves has no use for
 
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    for url, tree in ((settings.records_url, "records"), (settings.keys_url, "keys")):
-        engine = open_engine(url.reveal(), keys=tree == "keys")
-        upgrade(engine, "keys" if tree == "keys" else "records")
-        engine.dispose()
+    with _both(settings) as (records, keys):
+        refuse_one_database(records, keys)
+        upgrade(records, "records")
+        upgrade(keys, "keys")
+        _make_job_tables(settings, records)
+        found(settings, records, keys)
+
+
+def _make_job_tables(settings: Settings, records: Engine) -> None:
+    """On PostgreSQL the role that serves may make no tables; on SQLite the process that launches makes them."""
+    if records.dialect.name == "sqlite":
+        return
+    work = DurableWork(records, SystemClock(), {}, executor=settings.executor)
+    work.migrate()
+    work.stop()
+
+
+@contextmanager
+def _both(settings: Settings) -> Iterator[tuple[Engine, Engine]]:
+    records = open_engine(settings.records_url.reveal())
+    keys = open_engine(settings.keys_url.reveal(), keys=True)
+    try:
+        yield records, keys
+    finally:
+        records.dispose()
+        keys.dispose()
 
 
 def _controller(settings: Settings, policy: Policy) -> ControllerId:

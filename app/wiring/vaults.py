@@ -1,44 +1,64 @@
-"""The vault as the settings describe it: which key provider, which key store, what signs its certificates."""
+"""The vault as the settings describe it: which key provider, which key store, what signs its certificates.
+
+A provider's module is loaded only when the settings ask for it, since its library is an optional extra.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
 
 from sqlalchemy import Engine
 
 from app.machine import SystemClock
-from app.servicekeys import certificate_signer, service_key
-from app.settings import Settings
+from app.servicekeys import certificate_signer, kept_service_key
+from app.settings import KeyProviderKind, Settings
 from app.store.keystore import SqlKeyStore
 from app.vault.core import Vault
+from app.vault.moving import JoinedProviders
 from app.vault.ports import KeyProvider
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
+from app.wiring.founding import CERTIFICATE_KEY, KEYRING
 
 
-def vault_over(settings: Settings, keys: Engine, clock: SystemClock, *, unnamed: Collection[str] = ()) -> Vault:
-    """Return a vault on a key store, with the provider of the settings."""
+def vault_over(
+    settings: Settings, keys: Engine, clock: SystemClock, *, unnamed: Collection[str] = (), worker: str | None = None
+) -> Vault:
+    """Return a vault on a key store, with the provider of the settings; `worker` where it is not the executor's own."""
     folder = settings.data_dir
     return Vault(
         SqlKeyStore(keys),
         key_provider(settings, clock),
         clock=clock,
         random=os.urandom,
-        tombstones=Tombstones(folder / "tombstones"),
-        sign=certificate_signer(service_key(folder / "certificate.key", os.urandom)),
-        worker=settings.executor,
+        tombstones=tombstones_of(settings),
+        sign=certificate_signer(kept_service_key(folder / CERTIFICATE_KEY)),
+        worker=worker or settings.executor,
         unnamed=unnamed,
     )
 
 
+def tombstones_of(settings: Settings) -> Tombstones:
+    """Return the log of what was shredded; it lies beside both databases and belongs in neither one's backup."""
+    return Tombstones(settings.data_dir / "tombstones")
+
+
 def key_provider(settings: Settings, clock: SystemClock) -> KeyProvider:
-    """Return where the root keys of this deployment live."""
-    return _keyring(settings.data_dir / "keyring", clock)
+    """Return where the root keys of this deployment live; during a move, the new place joined with the one before.
+
+    Raises `ExtraMissing`, and what the provider's own opening raises.
+    """
+    present = _PROVIDERS[KeyProviderKind(settings.key_provider)](settings, clock)
+    if not settings.key_provider_before:
+        return present
+    return JoinedProviders(present, _PROVIDERS[KeyProviderKind(settings.key_provider_before)](settings, clock))
 
 
-def _keyring(path: Path, clock: SystemClock) -> FileKeyring:
-    if path.exists():
-        return FileKeyring(path, clock=clock, random=os.urandom)
-    return FileKeyring.create(path, clock=clock, random=os.urandom)
+def _file(settings: Settings, clock: SystemClock) -> KeyProvider:
+    return FileKeyring(settings.data_dir / KEYRING, clock=clock, random=os.urandom)
+
+
+_PROVIDERS: Mapping[KeyProviderKind, Callable[[Settings, SystemClock], KeyProvider]] = {
+    KeyProviderKind.FILE: _file,
+}

@@ -13,10 +13,10 @@ from app.cli.main import main
 from app.demo.generator import Standing, analysable, make_subjects
 from app.profiles import Profile
 from app.settings import Settings, read_settings
-from app.store.rows.base import KeysBase, RecordsBase
 from app.wiring import House, build, hold_back, seal_for_pool
 from app.wiring.releases import release_profile
 from consent.vocabulary import Locale, SubjectRef
+from tests.databases import found_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "portfolio_statistics"
@@ -28,10 +28,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     read = read_settings(said)
-    house = build(read)
-    RecordsBase.metadata.create_all(house.records)
-    KeysBase.metadata.create_all(house.keys)
-    house.close()
+    found_deployment(read)
     return read
 
 

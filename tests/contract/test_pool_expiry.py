@@ -19,6 +19,7 @@ from app.wiring import House, build, hold_back, seal_for_pool
 from app.wiring.pooling import expire_pool
 from app.wiring.releases import pool_scope, release_profile
 from consent.vocabulary import SubjectRef
+from tests.databases import found_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "portfolio_statistics"
@@ -44,7 +45,9 @@ def house(tmp_path: Path, records_engine: Engine, keys_engine: Engine) -> Iterat
         "REGARD_RECORDS_URL": records_engine.url.render_as_string(hide_password=False),
         "REGARD_KEYS_URL": keys_engine.url.render_as_string(hide_password=False),
     }
-    built = build(read_settings(said))
+    settings = read_settings(said)
+    found_deployment(settings)
+    built = build(settings)
     yield built
     built.close()
 

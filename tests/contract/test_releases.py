@@ -29,6 +29,7 @@ from app.wiring.releases import (
     release_profile,
 )
 from consent.vocabulary import SubjectRef
+from tests.databases import found_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "portfolio_statistics"
@@ -42,7 +43,9 @@ def house(tmp_path: Path, records_engine: Engine, keys_engine: Engine) -> Iterat
         "REGARD_RECORDS_URL": records_engine.url.render_as_string(hide_password=False),
         "REGARD_KEYS_URL": keys_engine.url.render_as_string(hide_password=False),
     }
-    built = build(read_settings(said))
+    settings = read_settings(said)
+    found_deployment(settings)
+    built = build(settings)
     yield built
     built.close()
 

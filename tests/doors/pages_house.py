@@ -21,11 +21,11 @@ from app.machine import RandomIds
 from app.profiles import Profile
 from app.settings import Secret, read_settings
 from app.store.passkeys import StoredStaff
-from app.store.rows.base import KeysBase, RecordsBase
 from app.store.unit import RecordsUnit
 from app.wiring import House, build
 from app.wiring.rooms import DoorCopies, certificate_pdfs, certificates_of, door_desk
 from consent.vocabulary import ControllerId, Locale, SubjectRef
+from tests.databases import found_deployment
 from tests.journeys.software_passkey import SoftwarePasskey
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,11 +111,9 @@ class Town:
         self.clock = Clock()
         self.letters: list[Letter] = []
         self.jobs: list[tuple[str, str]] = []
-        self.house: House = build(
-            read_settings({"REGARD_DATA_DIR": str(folder), "REGARD_POLICIES_DIR": str(ROOT / "policies")})
-        )
-        RecordsBase.metadata.create_all(self.house.records)
-        KeysBase.metadata.create_all(self.house.keys)
+        settings = read_settings({"REGARD_DATA_DIR": str(folder), "REGARD_POLICIES_DIR": str(ROOT / "policies")})
+        found_deployment(settings)
+        self.house: House = build(settings)
         self.doors = Doors(
             policy=self.house.policy,
             controller=self.house.controller,
