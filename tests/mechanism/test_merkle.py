@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import random
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +11,7 @@ import pytest
 from app.ledger.errors import LedgerCorrupted, PositionUnknown
 from app.ledger.tree import NodeId, consistency_proof, extend, inclusion_proof, joint_proof, right_edge, root
 from app.sdk.merkle import ProofError, leaf_hash, root_of, root_of_some, verify_consistency, verify_inclusion
+from tests.mechanism.rfc6962 import Tree, consistent, h, included
 
 # The inputs and roots published with the Certificate Transparency reference implementation.
 CLASSIC = [bytes.fromhex(t) for t in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657")]
@@ -50,61 +51,14 @@ class Memory:
         self.size += len(leaves)
 
 
-# -- RFC 6962 section 2.1, word for word: MTH, PATH, PROOF ------------------------------------------------------------
-
-
-def h(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def k_of(n: int) -> int:
-    k = 1
-    while k * 2 < n:
-        k *= 2
-    return k
-
-
-class Naive:
-    def __init__(self, leaves: list[bytes]) -> None:
-        self.leaves = leaves
-        self.memory: dict[tuple[int, int], bytes] = {}
-
-    def mth(self, a: int, b: int) -> bytes:
-        if (a, b) not in self.memory:
-            if a == b:
-                found = h(b"")
-            elif b - a == 1:
-                found = h(b"\x00" + self.leaves[a])
-            else:
-                k = a + k_of(b - a)
-                found = h(b"\x01" + self.mth(a, k) + self.mth(k, b))
-            self.memory[a, b] = found
-        return self.memory[a, b]
-
-    def path(self, m: int, a: int, b: int) -> list[bytes]:
-        if b - a == 1:
-            return []
-        k = k_of(b - a)
-        if m < k:
-            return [*self.path(m, a, a + k), self.mth(a + k, b)]
-        return [*self.path(m - k, a + k, b), self.mth(a, a + k)]
-
-    def proof(self, m: int, a: int, b: int, whole: bool) -> list[bytes]:
-        if m == b - a:
-            return [] if whole else [self.mth(a, b)]
-        k = k_of(b - a)
-        if m <= k:
-            return [*self.proof(m, a, a + k, whole), self.mth(a + k, b)]
-        return [*self.proof(m - k, a + k, b, False), self.mth(a, a + k)]
-
-
 TOP = 300
+PROVE = bool(os.environ.get("REGARD_TEST_PROVE"))
 LEAVES = [f"leaf {n}".encode() for n in range(TOP)]
 
 
 @pytest.fixture(scope="module")
-def naive() -> Naive:
-    return Naive(LEAVES)
+def naive() -> Tree:
+    return Tree(LEAVES)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +103,7 @@ def test_published_proofs() -> None:
     )
 
 
-def test_roots_and_inclusion_at_every_size(naive: Naive, stored: Memory) -> None:
+def test_roots_and_inclusion_at_every_size(naive: Tree, stored: Memory) -> None:
     assert len(stored.held) == sum(TOP >> level for level in range(9)), "full subtrees and nothing else are stored"
     for size in range(1, TOP + 1):
         expected = naive.mth(0, size)
@@ -160,7 +114,7 @@ def test_roots_and_inclusion_at_every_size(naive: Naive, stored: Memory) -> None
             verify_inclusion(leaf_hash(LEAVES[index]), index, size, proof, expected)
 
 
-def test_consistency_between_every_two_sizes(naive: Naive, stored: Memory) -> None:
+def test_consistency_between_every_two_sizes(naive: Tree, stored: Memory) -> None:
     for size in range(1, TOP + 1):
         for old in range(1, size + 1, 1 if size < 70 else 5):
             proof = consistency_proof(stored, old, size)
@@ -169,7 +123,7 @@ def test_consistency_between_every_two_sizes(naive: Naive, stored: Memory) -> No
     verify_consistency(0, root_of([]), TOP, naive.mth(0, TOP), [])
 
 
-def test_joint_proofs_of_any_choice(naive: Naive, stored: Memory) -> None:
+def test_joint_proofs_of_any_choice(naive: Tree, stored: Memory) -> None:
     source = random.Random(5)
     for _ in range(600):
         size = source.randint(1, TOP)
@@ -190,7 +144,7 @@ def test_joint_proofs_of_any_choice(naive: Naive, stored: Memory) -> None:
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 1), (3, 7), (6, 7), (0, 8), (255, 256), (256, 300), (299, 300)])
-def test_a_false_inclusion_is_refused(naive: Naive, stored: Memory, index: int, size: int) -> None:
+def test_a_false_inclusion_is_refused(naive: Tree, stored: Memory, index: int, size: int) -> None:
     leaf, good, top = leaf_hash(LEAVES[index]), inclusion_proof(stored, index, size), naive.mth(0, size)
     false = [
         (h(b"x"), index, size, good, top),
@@ -208,7 +162,7 @@ def test_a_false_inclusion_is_refused(naive: Naive, stored: Memory, index: int, 
 
 
 @pytest.mark.parametrize(("old", "size"), [(1, 2), (2, 3), (4, 8), (6, 8), (7, 8), (128, 300), (257, 300), (300, 300)])
-def test_a_false_consistency_is_refused(naive: Naive, stored: Memory, old: int, size: int) -> None:
+def test_a_false_consistency_is_refused(naive: Tree, stored: Memory, old: int, size: int) -> None:
     good, first, last = consistency_proof(stored, old, size), naive.mth(0, old), naive.mth(0, size)
     false = [
         (old, h(b"x"), size, last, good),
@@ -235,3 +189,57 @@ def test_what_is_not_in_the_tree_is_refused(stored: Memory) -> None:
         root(stored, TOP + 1)
     with pytest.raises(LedgerCorrupted):
         extend(5, {}, [h(b"x")])
+
+
+# -- every size to a thousand, with proofs that the independent implementation checks (issue 3, shows 5) --------------
+
+SIZES = 1_000
+
+
+@pytest.fixture(scope="module")
+def thousand() -> tuple[Tree, Memory]:
+    tree, memory = Tree([f"leaf {n}".encode() for n in range(SIZES)]), Memory()
+    for leaf in tree.leaves:
+        memory.append([leaf_hash(leaf)])
+    return tree, memory
+
+
+def chosen(size: int, source: random.Random) -> set[int]:
+    """Every position where it is asked to prove; else the edges of the tree's divisions and two at random."""
+    if PROVE:
+        return set(range(size))
+    k = 1 << max((size - 1).bit_length() - 1, 0)
+    return {0, size - 1, k % size, (k - 1) % size, source.randrange(size), source.randrange(size)}
+
+
+def test_every_size_to_a_thousand(thousand: tuple[Tree, Memory]) -> None:
+    tree, memory = thousand
+    source = random.Random(6962)
+    proofs = 0
+    for size in range(SIZES + 1):
+        top = tree.mth(0, size)
+        assert root(memory, size) == top
+        assert root_of([leaf_hash(leaf) for leaf in tree.leaves[:size]]) == top
+        for index in chosen(size, source) if size else ():
+            path = inclusion_proof(memory, index, size)
+            assert included(tree.leaves[index], index, size, path, top), (index, size)
+            link = consistency_proof(memory, index + 1, size)
+            assert consistent(index + 1, tree.mth(0, index + 1), size, top, link), (index + 1, size)
+            proofs += 2
+    assert proofs > SIZES * 4
+
+
+def test_the_independent_checks_do_refuse(thousand: tuple[Tree, Memory]) -> None:
+    """A check that accepts everything would have passed the test above."""
+    tree, memory = thousand
+    for size, index in ((7, 3), (8, 0), (300, 299), (1_000, 511)):
+        top, leaf, old = tree.mth(0, size), tree.leaves[index], tree.mth(0, index + 1)
+        path, link = inclusion_proof(memory, index, size), consistency_proof(memory, index + 1, size)
+        for worse in ([*path, h(b"x")], path[1:], path[:-1], [h(b"x"), *path[1:]]):
+            assert not included(leaf, index, size, worse, top)
+        assert not included(h(b"x"), index, size, path, top)
+        assert not included(leaf, index, size, path, h(b"x"))
+        for other in ([*link, h(b"x")], [h(b"x"), *link[1:]]):
+            assert link == [] or not consistent(index + 1, old, size, top, other)
+        assert not consistent(index + 1, h(b"x"), size, top, link)
+        assert not consistent(index + 1, old, size, h(b"x"), link)
