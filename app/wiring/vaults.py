@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -19,7 +20,10 @@ from app.vault.moving import JoinedProviders
 from app.vault.ports import KeyProvider
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
-from app.wiring.founding import CERTIFICATE_KEY, KEYRING
+from app.wiring.founding import CERTIFICATE_KEY, KEYRING, ExtraMissing
+
+_OURS = frozenset({"app", "consent", "dsar"})
+"""Packages whose absence is no missing extra, but a fault."""
 
 
 def vault_over(
@@ -49,16 +53,53 @@ def key_provider(settings: Settings, clock: SystemClock) -> KeyProvider:
 
     Raises `ExtraMissing`, and what the provider's own opening raises.
     """
-    present = _PROVIDERS[KeyProviderKind(settings.key_provider)](settings, clock)
+    present = _opened(KeyProviderKind(settings.key_provider), settings, clock)
     if not settings.key_provider_before:
         return present
-    return JoinedProviders(present, _PROVIDERS[KeyProviderKind(settings.key_provider_before)](settings, clock))
+    return JoinedProviders(present, _opened(KeyProviderKind(settings.key_provider_before), settings, clock))
+
+
+def _opened(kind: KeyProviderKind, settings: Settings, clock: SystemClock) -> KeyProvider:
+    try:
+        return _OPENERS[kind](settings, clock)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").split(".")[0] in _OURS:
+            raise
+        raise ExtraMissing(kind) from None
 
 
 def _file(settings: Settings, clock: SystemClock) -> KeyProvider:
     return FileKeyring(settings.data_dir / KEYRING, clock=clock, random=os.urandom)
 
 
-_PROVIDERS: Mapping[KeyProviderKind, Callable[[Settings, SystemClock], KeyProvider]] = {
+def _pkcs11(settings: Settings, clock: SystemClock) -> KeyProvider:
+    from app.vault.providers.pkcs11 import Pkcs11Tokens  # noqa: PLC0415 - an optional extra
+
+    return Pkcs11Tokens(
+        settings.pkcs11_module or Path(),
+        settings.pkcs11_token,
+        settings.pkcs11_pin.reveal(),
+        hardware=settings.pkcs11_hardware,
+        clock=clock,
+        random=os.urandom,
+    )
+
+
+def _openbao(settings: Settings, clock: SystemClock) -> KeyProvider:
+    from app.vault.providers.openbao import OpenBaoTransit  # noqa: PLC0415 - an optional extra
+
+    return OpenBaoTransit(
+        settings.openbao_url,
+        settings.openbao_token.reveal,
+        mount=settings.openbao_mount.strip("/"),
+        ca=settings.openbao_ca,
+        clock=clock,
+        random=os.urandom,
+    )
+
+
+_OPENERS: Mapping[KeyProviderKind, Callable[[Settings, SystemClock], KeyProvider]] = {
     KeyProviderKind.FILE: _file,
+    KeyProviderKind.PKCS11: _pkcs11,
+    KeyProviderKind.OPENBAO: _openbao,
 }

@@ -53,3 +53,81 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
     settings = read_settings({"REGARD_MAIL": "sendgrid", "REGARD_SENDGRID_KEY_FILE": str(key)})
     assert settings.sendgrid_key.reveal() == "very-secret"
     assert "very-secret" not in repr(settings)
+
+
+# Where root keys live (vault.md section 4)
+
+SOUND = {
+    "file": {},
+    "pkcs11": {
+        "REGARD_PKCS11_MODULE": __file__,
+        "REGARD_PKCS11_TOKEN": "regard",
+        "REGARD_PKCS11_PIN": "1234",
+    },
+    "openbao": {"REGARD_OPENBAO_URL": "https://bao.internal:8200", "REGARD_OPENBAO_TOKEN": "s.secret"},
+    "aws": {"REGARD_AWS_REGION": "eu-west-3"},
+    "gcp": {"REGARD_GCP_KEY_RING": "projects/firm/locations/europe-west9/keyRings/regard"},
+}
+
+
+def faults(said: dict[str, str]) -> set[str]:
+    with pytest.raises(SettingsFaultsError) as caught:
+        read_settings(said)
+    assert all(len(fault.split(": ", 1)[1]) > 15 for fault in caught.value.faults), "each says what to do"
+    return {fault.split(":")[0] for fault in caught.value.faults}
+
+
+@pytest.mark.parametrize("kind", sorted(SOUND))
+def test_each_key_provider_is_taken_with_what_it_needs(kind: str) -> None:
+    settings = read_settings({"REGARD_KEY_PROVIDER": kind, **SOUND[kind]})
+    assert settings.key_provider == kind
+    assert not {"1234", "s.secret"} & set(repr(settings).replace("'", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [
+        ("pkcs11", {"REGARD_PKCS11_MODULE", "REGARD_PKCS11_TOKEN", "REGARD_PKCS11_PIN"}),
+        ("openbao", {"REGARD_OPENBAO_URL", "REGARD_OPENBAO_TOKEN"}),
+        ("aws", {"REGARD_AWS_REGION"}),
+        ("gcp", {"REGARD_GCP_KEY_RING"}),
+    ],
+)
+def test_what_a_key_provider_lacks_is_named_at_once(kind: str, missing: set[str]) -> None:
+    assert faults({"REGARD_KEY_PROVIDER": kind}) == missing
+    assert faults({"REGARD_KEY_PROVIDER_BEFORE": kind}) == missing, "during a move both are needed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"REGARD_KEY_PROVIDER": "vault"},
+        {"REGARD_KEY_PROVIDER_BEFORE": "hsm"},
+        {"REGARD_KEY_PROVIDER_BEFORE": "file"},
+        {**SOUND["pkcs11"], "REGARD_KEY_PROVIDER": "pkcs11", "REGARD_PKCS11_MODULE": "/nowhere.so"},
+        {**SOUND["pkcs11"], "REGARD_KEY_PROVIDER": "pkcs11", "REGARD_PKCS11_HARDWARE": "perhaps"},
+        {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_URL": "bao.internal"},
+        {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_MOUNT": "/"},
+        {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_CA": "/nowhere.pem"},
+        {**SOUND["aws"], "REGARD_KEY_PROVIDER": "aws", "REGARD_AWS_WAITING_DAYS": "6"},
+        {**SOUND["aws"], "REGARD_KEY_PROVIDER": "aws", "REGARD_AWS_WAITING_DAYS": "31"},
+        {**SOUND["aws"], "REGARD_KEY_PROVIDER": "aws", "REGARD_AWS_ENDPOINT": "kms"},
+        {**SOUND["gcp"], "REGARD_KEY_PROVIDER": "gcp", "REGARD_GCP_KEY_RING": "projects/firm/keyRings/regard"},
+        {**SOUND["gcp"], "REGARD_KEY_PROVIDER": "gcp", "REGARD_GCP_DESTROY_DAYS": "0"},
+        {**SOUND["gcp"], "REGARD_KEY_PROVIDER": "gcp", "REGARD_GCP_ENDPOINT": "ftp://kms"},
+    ],
+    ids=lambda wrong: "-".join(list(wrong)[-1:] + list(wrong.values())[-1:]),
+)
+def test_what_a_key_provider_cannot_take_is_refused(wrong: dict[str, str]) -> None:
+    assert len(faults(wrong)) == 1
+
+
+def test_production_wants_secret_links_and_a_role_for_the_keys_alone() -> None:
+    sound = {"REGARD_PRODUCTION": "yes", "REGARD_ISSUER": "https://regard.example", "REGARD_MAIL": "smtp"}
+    sound |= {"REGARD_SMTP_HOST": "mail.internal", "REGARD_RECORDS_URL": "postgresql+psycopg://regard@db/records"}
+    one_role = {**sound, "REGARD_KEYS_URL": "postgresql+psycopg://regard:x@db:5432/keys"}
+    assert faults(one_role) == {"REGARD_KEYS_URL"}
+    plain = {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_URL": "http://bao.internal:8200"}
+    keys = {"REGARD_KEYS_URL": "postgresql+psycopg://regard_keys@db/keys"}
+    assert faults({**sound, **keys, **plain}) == {"REGARD_OPENBAO_URL"}
+    read_settings({**sound, **keys, **SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao"})
