@@ -37,6 +37,7 @@ from app.store.rows.keys import (
     DataKeyRow,
     DestroyedKeyRow,
     ErasedSubjectRow,
+    ErasureApprovalRow,
     ErasureProbeRow,
     ErasureRow,
     ErasureSiteRow,
@@ -48,12 +49,15 @@ from app.store.rows.keys import (
 from app.vault.errors import DurabilityLost, ErasureUnknown, KeyStoreUnavailable, PartitionBusy
 from app.vault.keys import Basis, KeyClass, Scope
 from app.vault.ports import (
+    REPLAYED,
+    Approval,
     DataKey,
     DestroyedKey,
     Erasure,
     ErasureSite,
     ErasureState,
     ErasureTarget,
+    Hold,
     IndexKey,
     Json,
     KeyPath,
@@ -68,6 +72,7 @@ _ASKED_AT_ONCE = 500
 _CHECKPOINT_WAIT = 1_000
 _DISK_FAULTS = ("disk i/o error", "database or disk is full", "could not fsync", "no space left on device")
 
+_PERMITTED = or_(ErasureRow.held_for.is_(None), ErasureRow.approved_at.is_not(None))
 _PARTITION = tuple(getattr(PartitionRow, each.name) for each in fields(Partition))
 _SUBJECT_KEY = tuple(getattr(SubjectKeyRow, each.name) for each in fields(SubjectKey))
 _SCOPE_NAMES = ("controller", "subject", "holder", "category", "basis", "life", "key_class")
@@ -435,6 +440,21 @@ class SqlKeyTransaction:
         """Remove keys."""
         self._connection.execute(delete(IndexKeyRow).where(IndexKeyRow.id.in_(key_ids)))
 
+    def index_keys_in(self, number: int) -> Sequence[IndexKey]:
+        """Return all keys of a partition."""
+        asked = select(*_INDEX_KEY).where(IndexKeyRow.partition == number).order_by(IndexKeyRow.id)
+        return [IndexKey(*row) for row in self._connection.execute(asked)]
+
+    def rewrap_index_keys(self, moved: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put index keys under another epoch key."""
+        if moved:
+            self._connection.execute(
+                update(IndexKeyRow.__table__)  # type: ignore[arg-type]
+                .where(IndexKeyRow.id == bindparam("b_id"))
+                .values(wrapped=bindparam("b_wrapped")),
+                [{"b_id": key_id, "b_wrapped": wrapped} for key_id, wrapped in moved],
+            )
+
     # Erasures
 
     def add_erasure(self, erasure: Erasure) -> None:
@@ -445,6 +465,9 @@ class SqlKeyTransaction:
             "requested_at": erasure.requested_at,
             "changed_at": erasure.requested_at,
             "certificates": [],
+            "requested_by": erasure.requested_by,
+            "held_for": erasure.held_for,
+            "not_before": erasure.not_before,
         }
         self._connection.execute(insert(ErasureRow), [row])
         self._insert(ErasureTargetRow, [_target_row(erasure.id, *each) for each in enumerate(erasure.targets)])
@@ -459,6 +482,13 @@ class SqlKeyTransaction:
             ErasureRow.committed_at,
             ErasureRow.scan,
             ErasureRow.certificates,
+            ErasureRow.changed_at,
+            ErasureRow.batch,
+            ErasureRow.requested_by,
+            ErasureRow.held_for,
+            ErasureRow.approved_at,
+            ErasureRow.not_before,
+            ErasureRow.completions,
         )
         row = self._connection.execute(select(*columns).where(ErasureRow.id == erasure_id)).one_or_none()
         if row is None:
@@ -473,7 +503,20 @@ class SqlKeyTransaction:
             self._sites(erasure_id),
             None if row.scan is None else Scan(**row.scan),
             tuple(row.certificates),
+            row.changed_at,
+            row.batch,
+            row.requested_by,
+            None if row.held_for is None else Hold(row.held_for),
+            row.approved_at,
+            row.not_before,
+            self._approvals(erasure_id) if row.held_for is not None else (),
+            tuple(row.completions or ()),
         )
+
+    def _approvals(self, erasure_id: str) -> tuple[Approval, ...]:
+        asked = select(ErasureApprovalRow.approver, ErasureApprovalRow.at)
+        asked = asked.where(ErasureApprovalRow.erasure_id == erasure_id)
+        return tuple(Approval(*row) for row in self._connection.execute(asked.order_by(ErasureApprovalRow.at)))
 
     def _targets(self, erasure_id: str) -> tuple[ErasureTarget, ...]:
         columns = [getattr(ErasureTargetRow, each.name) for each in fields(ErasureTarget)]
@@ -490,6 +533,42 @@ class SqlKeyTransaction:
         """Return the ids of those that have not ended, oldest first."""
         asked = select(ErasureRow.id).where(ErasureRow.state != ErasureState.CERTIFIED)
         return list(self._connection.execute(asked.order_by(ErasureRow.requested_at, ErasureRow.id)).scalars())
+
+    def startable(self, now: datetime, moved_before: datetime | None) -> Sequence[str]:
+        """Return the ids of those that wait neither for people nor for a cooling period, oldest first."""
+        begun = ErasureRow.state != ErasureState.REQUESTED
+        free = _PERMITTED & or_(ErasureRow.not_before.is_(None), ErasureRow.not_before <= now)
+        asked = select(ErasureRow.id).where(ErasureRow.state != ErasureState.CERTIFIED, or_(begun, free))
+        asked = asked if moved_before is None else asked.where(ErasureRow.changed_at <= moved_before)
+        return list(self._connection.execute(asked.order_by(ErasureRow.requested_at, ErasureRow.id)).scalars())
+
+    def held(self) -> Sequence[str]:
+        """Return the ids of those that wait for approval, oldest first."""
+        asked = select(ErasureRow.id).where(ErasureRow.held_for.is_not(None), ErasureRow.approved_at.is_(None))
+        return list(self._connection.execute(asked.order_by(ErasureRow.requested_at, ErasureRow.id)).scalars())
+
+    def one_at_a_time(self) -> None:
+        """Hold the one row of allotments: on PostgreSQL two that count would not see each other's people."""
+        self.allot(0)
+
+    def asked_since(self, since: datetime) -> frozenset[tuple[str, str]]:
+        """Return (controller, subject) of whole people; what a restore asks for again was permitted before."""
+        asked = (
+            select(ErasureTargetRow.controller, ErasureTargetRow.subject)
+            .join(ErasureRow, ErasureRow.id == ErasureTargetRow.erasure_id)
+            .where(ErasureRow.requested_at > since, ErasureRow.id.not_like(f"%{REPLAYED}"))
+            .where(ErasureTargetRow.whole, ErasureTargetRow.key_class == KeyClass.DATA)
+        )
+        return frozenset((row[0], row[1]) for row in self._connection.execute(asked))
+
+    def add_approval(self, erasure_id: str, approval: Approval, *, last: bool) -> None:
+        """Note a colleague's word; with the last one the erasure may begin."""
+        row = {"erasure_id": erasure_id, "approver": approval.by, "at": approval.at}
+        self._connection.execute(insert(ErasureApprovalRow), [row])
+        if last:
+            self._connection.execute(
+                update(ErasureRow).where(ErasureRow.id == erasure_id).values(approved_at=approval.at)
+            )
 
     def acknowledge(self, erasure_id: str, at: datetime) -> None:
         """Note that no component holds a lease any more; raises `ErasureUnknown`."""
@@ -510,6 +589,36 @@ class SqlKeyTransaction:
             .where(ErasureRow.id == erasure_id, ErasureRow.worker == worker)
             .values(worker=None, worker_until=None)
         )
+
+    def hold(self, erasure_id: str, state: ErasureState, worker: str) -> bool:
+        """Hold the journal's row while a step is taken; false when it is not this worker's to take."""
+        mine = (ErasureRow.id == erasure_id, ErasureRow.state == state.value, ErasureRow.worker == worker)
+        asked = select(ErasureRow.id).where(*mine).with_for_update()
+        return self._connection.execute(asked).one_or_none() is not None
+
+    def waiting(self, now: datetime) -> Sequence[str]:
+        """Return, and hold, what may join a batch; rows that somebody else holds are left to them."""
+        asked = select(ErasureRow.id).where(
+            ErasureRow.state == ErasureState.KEY_ROW_REMOVED,
+            ErasureRow.batch.is_(None),
+            or_(ErasureRow.worker.is_(None), ErasureRow.worker_until <= now),
+        )
+        ordered = asked.order_by(ErasureRow.requested_at, ErasureRow.id).with_for_update(skip_locked=True)
+        return list(self._connection.execute(ordered).scalars())
+
+    def members(self, batch: str) -> Sequence[str]:
+        """Return the ids of the erasures in a batch, in order."""
+        asked = select(ErasureRow.id).where(ErasureRow.batch == batch).order_by(ErasureRow.id)
+        return list(self._connection.execute(asked).scalars())
+
+    def join(self, erasure_ids: Sequence[str], batch: str) -> None:
+        """Put erasures into a batch."""
+        for some in _chunks(erasure_ids):
+            self._connection.execute(update(ErasureRow).where(ErasureRow.id.in_(some)).values(batch=batch))
+
+    def part(self, batch: str) -> None:
+        """Make each member a batch of its own."""
+        self._connection.execute(update(ErasureRow).where(ErasureRow.batch == batch).values(batch=ErasureRow.id))
 
     def move(self, erasure_id: str, old: ErasureState, new: ErasureState, worker: str, at: datetime) -> None:
         """Journal a step; raises `PartitionBusy` when another worker has it or moved it."""

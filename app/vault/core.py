@@ -15,15 +15,18 @@ from typing import Final
 
 from app.sdk.sealed import MESSAGES_PER_KEY, Cipher, Place, key_id_of
 from app.vault.epochs import Epochs
-from app.vault.erasure import Erasures
+from app.vault.erasure import AT_ONCE, Erasures
 from app.vault.errors import (
     Erased,
     KeyDamaged,
     LeaseTooLong,
     NotLeasable,
+    RootDestroyed,
     UnknownKey,
+    UnknownRoot,
     UnknownSubject,
 )
+from app.vault.guarding import Terms
 from app.vault.indexes import Indexes
 from app.vault.keys import SUBJECT_CLASSES, KeyClass, Scope, Target
 from app.vault.partitions import SUBJECTS_PER_PARTITION, Partitions, runs
@@ -76,6 +79,7 @@ class Vault:
         worker: str,
         per_partition: int = SUBJECTS_PER_PARTITION,
         unnamed: Collection[str] = (),
+        terms: Terms = AT_ONCE,
     ) -> None:
         """`worker` names this process across restarts (host and slot); `sign` signs certificates.
 
@@ -99,6 +103,7 @@ class Vault:
             sign=sign,
             worker=worker,
             unnamed=unnamed,
+            terms=terms,
         )
 
     # Subjects
@@ -167,7 +172,7 @@ class Vault:
             raise NotLeasable
         path = self._path_for(scope) if key_id is None else self._path_of(key_id, scope)
         expires = self._clock.now() + timedelta(seconds=seconds)
-        self.epochs.wrapper(path.partition)  # a provider that is away is found out before a lease is written down
+        path, _ = self._present(path)  # a provider that is away is found out before a lease is written down
         # Written before the key is handed out, and refused by the same statement when the key is doomed: an erasure
         # therefore knows of every lease it has to wait for.
         with self._store.writing() as tx:
@@ -238,9 +243,23 @@ class Vault:
             wipe(key)
 
     def _open_path(self, path: KeyPath) -> bytearray:
-        epoch = self.epochs.wrapper(path.partition)
+        path, epoch = self._present(path)
         with self._subject_wrapper(path.subject_key, epoch) as wrapper:
             return wrapper.unwrap(path.key.wrapped, data_key_name(path.key.id, path.subject_key.id))
+
+    def _present(self, path: KeyPath) -> tuple[KeyPath, Wrapper]:
+        """Return the path and its epoch's wrapper; it is read anew when its partition was re-wrapped since."""
+        while True:
+            try:
+                return path, self.epochs.wrapper(path.partition)
+            except (RootDestroyed, UnknownRoot):
+                with self._store.reading() as tx:
+                    again = tx.path_of_key(path.key.id)
+                if again is None or again.key.doomed_by is not None:
+                    raise UnknownKey from None
+                if again.partition.generation <= path.partition.generation:
+                    raise
+                path = again
 
     # Sealing in the service
 
@@ -310,13 +329,13 @@ class Vault:
 
     # Shredding
 
-    def shred(self, erasure_id: str, targets: Sequence[Target]) -> ErasureState:
+    def shred(self, erasure_id: str, targets: Sequence[Target], *, by: str | None = None) -> ErasureState:
         """Ask for an erasure: from here on no lease, no open and no new key of what it takes. Needs no provider.
 
         The same id and targets again return the present state. Drive it with `erasures.advance` or `erasures.drive`.
         Raises `UnknownSubject`, `ErasureConflict`.
         """
-        return self.erasures.request(erasure_id, targets)
+        return self.erasures.request(erasure_id, targets, by=by)
 
     def replay(self, tombstones: Sequence[Tombstone]) -> tuple[str, ...]:
         """Shred again what a restored key store brought back; to be called before serving. Returns erasure ids.

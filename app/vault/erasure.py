@@ -3,17 +3,23 @@
 `advance` performs exactly one step; a durable workflow drives it. The same worker takes its own work again at once
 after a crash; another waits until the lease on the row has run out. A step ends by moving the state and is refused
 when somebody else moved it. Provider calls can be repeated and change nothing: a root is found by its name.
-An erasure takes any number of subjects; each partition they share is re-wrapped once.
+An erasure takes any number of subjects; each partition they share is re-wrapped once. From KEY_ROW_REMOVED on erasures
+go in batches (`app.vault.batches`), so that partitions are re-wrapped once for all that wait. When a step may be taken,
+and what two people have to agree to first, is decided in `app.vault.guarding`.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Final
 
+from app.vault.batches import Batch
 from app.vault.certificate import certificates
 from app.vault.epochs import Epochs
 from app.vault.errors import (
@@ -21,15 +27,19 @@ from app.vault.errors import (
     ErasureUnknown,
     KeyDamaged,
     PartitionBusy,
+    ProviderUnavailable,
     RootDestroyed,
     RootStillAlive,
     SurvivorUnverified,
+    UnknownRoot,
     UnknownSubject,
 )
+from app.vault.guarding import A_DAY, Reason, Terms, Wait, check_approver, hold_of, missing, together, wait_of
 from app.vault.inventory import inventory_root
 from app.vault.keys import Keep, KeyClass, Scope, Selector, Target
 from app.vault.partitions import Partitions
 from app.vault.ports import (
+    Approval,
     Clock,
     DataKey,
     DestroyedKey,
@@ -37,6 +47,8 @@ from app.vault.ports import (
     ErasureSite,
     ErasureState,
     ErasureTarget,
+    Hold,
+    IndexKey,
     Json,
     KeyProvider,
     KeyStore,
@@ -48,10 +60,52 @@ from app.vault.ports import (
     SubjectKey,
 )
 from app.vault.tombstones import Tombstone, Tombstones
-from app.vault.wrapping import NONCE_BYTES, Random, Wrapper, data_key_name, fresh, subject_key_name, wipe
+from app.vault.wrapping import (
+    NONCE_BYTES,
+    Random,
+    Wrapper,
+    data_key_name,
+    fresh,
+    index_key_name,
+    subject_key_name,
+    wipe,
+)
 
 WORKER_LEASE: Final = timedelta(seconds=30)
+MOST_SITES: Final = 16
+"""Partitions in one batch: about 65,000 keys to re-wrap, and no writer waits for more than that."""
+AT_ONCE: Final = Terms()
 _ENDED: Final = ErasureState.CERTIFIED
+_STOPS: Final = (
+    ErasureUnknown,
+    KeyDamaged,
+    PartitionBusy,
+    ProviderUnavailable,
+    ProviderUnavailable,
+    RootDestroyed,
+    RootStillAlive,
+    SurvivorUnverified,
+    UnknownRoot,
+)
+"""What holds up one erasure; what holds up all of them is raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What a drive came to: ids of what ended, of what is left, and the code of what stopped some of these."""
+
+    ended: tuple[str, ...]
+    left: tuple[str, ...]
+    stopped: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Restraint:
+    """Who asked, and what keeps the physical part of an erasure waiting from the start."""
+
+    by: str | None = None
+    hold: Hold | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +134,9 @@ class Erasures:
         sign: Sign,
         worker: str,
         unnamed: Collection[str] = (),
+        terms: Terms = AT_ONCE,
     ) -> None:
-        """`unnamed`: categories whose keys no certificate lists."""
+        """`unnamed`: categories whose keys no certificate lists; `terms`: when the physical work may begin."""
         self._store = store
         self._provider = provider
         self._partitions = partitions
@@ -92,33 +147,62 @@ class Erasures:
         self._sign = sign
         self._worker = worker
         self._unnamed = frozenset(unnamed)
-        self._steps = {
-            ErasureState.REQUESTED: self._evict,
-            ErasureState.CACHES_EVICTED: self._remove,
-            ErasureState.KEY_ROW_REMOVED: self._rewrap,
-            ErasureState.REWRAPPED: self._verify,
-            ErasureState.VERIFIED: self._commit,
-            ErasureState.COMMITTED: self._destroy,
-            ErasureState.OLD_ROOT_DESTROYED: self._scan,
-            ErasureState.SCHEDULED: self._scan,
-            ErasureState.SCANNED: self._certify,
-        }
+        self._terms = terms
+        self._in_hand: set[str] = set()
+        self._reserving = Lock()
+
+    def under(self, worker: str) -> Erasures:
+        """Return the same driver under another worker's name: for a command beside the service that is running."""
+        other = copy(self)
+        other._worker, other._in_hand, other._reserving = worker, set(), Lock()
+        return other
 
     # Asking
 
-    def request(self, erasure_id: str, targets: Sequence[Target]) -> ErasureState:
+    def request(self, erasure_id: str, targets: Sequence[Target], *, by: str | None = None) -> ErasureState:
         """Journal an erasure and refuse its keys from now on; the same request again returns its present state.
 
+        `by`: the colleague who decided it, an opaque id; they are not one of those who agree to a held one.
         Raises `UnknownSubject`, `ErasureConflict`.
         """
         with self._store.writing() as tx:
             present = tx.erasure(erasure_id)
             if present is not None:
                 return _same(present, targets)
+            if any(_takes_people(each) for each in targets):
+                tx.one_at_a_time()
             named = [(each.controller, each.subject, one) for each in targets for one in each.classes]
             _lock_partitions(tx, named)
             found = [each for target in targets for each in self._find(tx, target)]
-            return self._journal(tx, erasure_id, found)
+            return self._journal(tx, erasure_id, found, self._restrained(tx, found, by))
+
+    def rotate(self, rotation_id: str, places: Collection[tuple[KeyClass, int]]) -> ErasureState:
+        """Journal a rotation: an erasure of nobody, which gives partitions a new root and a new epoch key.
+
+        Every key of theirs is re-wrapped and verified, the old root is destroyed; there is nothing to certify. The same
+        id again returns its present state. Raises `KeyDamaged` for a partition that is not there.
+        """
+        with self._store.writing() as tx:
+            present = tx.erasure(rotation_id)
+            if present is not None:
+                return present.state
+            sites = tuple(ErasureSite(key_class, number) for key_class, number in sorted(set(places)))
+            for site in sites:
+                _partition(tx, site)
+            tx.add_erasure(
+                Erasure(
+                    rotation_id,
+                    ErasureState.REQUESTED,
+                    self._clock.now(),
+                    acknowledged=True,
+                    committed_at=None,
+                    targets=(),
+                    sites=sites,
+                    scan=None,
+                    certificates=(),
+                )
+            )
+            return ErasureState.REQUESTED
 
     def _find(self, tx: KeyTransaction, target: Target) -> list[_Found]:
         if not tx.known(target.controller, [target.subject]):
@@ -130,7 +214,17 @@ class Erasures:
                 found.append(_sorted(target, subject_key, tx.data_keys(subject_key.id)))
         return found
 
-    def _journal(self, tx: KeyTransaction, erasure_id: str, found: Sequence[_Found]) -> ErasureState:
+    def _restrained(self, tx: KeyTransaction, found: Sequence[_Found], by: str | None) -> _Restraint:
+        people = {(each.subject_key.controller, each.subject_key.subject) for each in found if _is_person(each)}
+        if not people:
+            return _Restraint(by)
+        now = self._clock.now()
+        hold = hold_of(tx.asked_since(now - A_DAY), people, self._terms)
+        return _Restraint(by, hold, now + self._terms.cooling if self._terms.cooling else None)
+
+    def _journal(
+        self, tx: KeyTransaction, erasure_id: str, found: Sequence[_Found], restraint: _Restraint
+    ) -> ErasureState:
         now = self._clock.now()
         # A subject key under which no data key goes opens nothing, in no backup either: no re-wrap on its account.
         taking = [each.subject_key for each in found if each.doomed]
@@ -146,6 +240,9 @@ class Erasures:
                 sites=tuple(ErasureSite(key_class, number) for key_class, number in sorted(sites)),
                 scan=None,
                 certificates=(),
+                requested_by=restraint.by,
+                held_for=restraint.hold,
+                not_before=restraint.not_before,
             )
         )
         tx.doom([key.id for each in found for key in each.doomed], erasure_id)
@@ -159,6 +256,22 @@ class Erasures:
         with self._store.writing() as tx:
             tx.acknowledge(erasure_id, self._clock.now())
 
+    def approve(self, erasure_id: str, by: str) -> int:
+        """Note that a colleague agrees to a held erasure; return how many more have to.
+
+        `by` is an opaque staff id; that it is one, and may, is the caller's to see to.
+        Raises `ErasureUnknown`, `NotHeld`, `SelfApproval`, `ApprovedBefore`.
+        """
+        with self._store.writing() as tx:
+            tx.one_at_a_time()
+            erasure = tx.erasure(erasure_id)
+            if erasure is None:
+                raise ErasureUnknown
+            check_approver(erasure, by)
+            left = missing(erasure) - 1
+            tx.add_approval(erasure_id, Approval(by, self._clock.now()), last=left <= 0)
+        return max(0, left)
+
     # Asking about
 
     def state(self, erasure_id: str) -> ErasureState:
@@ -168,20 +281,32 @@ class Erasures:
     def journal(self, erasure_id: str) -> Erasure:
         """Return all that is journalled; raises `ErasureUnknown`."""
         with self._store.reading() as tx:
-            found = tx.erasure(erasure_id)
-        if found is None:
-            raise ErasureUnknown
-        return found
+            return _known(tx, erasure_id)
+
+    def waits(self, erasure_id: str) -> Wait | None:
+        """Return what its next step waits for, None when it may be taken; raises `ErasureUnknown`."""
+        return self._look(erasure_id)[1]
+
+    def _look(self, erasure_id: str) -> tuple[Erasure, Wait | None]:
+        with self._store.reading() as tx:
+            erasure = _known(tx, erasure_id)
+            leased = tx.leased_until(erasure_id) if erasure.state is ErasureState.REQUESTED else None
+        return erasure, wait_of(erasure, leased, self._terms, self._clock.now())
 
     def due_at(self, erasure_id: str) -> datetime | None:
-        """When the last lease of a doomed key ends: `advance` stays at REQUESTED until then, or an acknowledgement."""
-        with self._store.reading() as tx:
-            return tx.leased_until(erasure_id)
+        """When `advance` will go on, where that is known: leases end, a cooling period ends, a batch begins."""
+        wait = self.waits(erasure_id)
+        return None if wait is None else wait.until
 
     def pending(self) -> tuple[str, ...]:
         """Return the ids of erasures that have not ended, oldest first."""
         with self._store.reading() as tx:
             return tuple(tx.unfinished())
+
+    def held(self) -> tuple[str, ...]:
+        """Return the ids of erasures that wait for people to agree, oldest first."""
+        with self._store.reading() as tx:
+            return tuple(tx.held())
 
     def certificates(self, erasure_id: str) -> tuple[Mapping[str, Json], ...]:
         """Return one signed certificate for each subject, once CERTIFIED; raises `ErasureUnknown`."""
@@ -190,52 +315,152 @@ class Erasures:
     # Driving
 
     def advance(self, erasure_id: str) -> ErasureState:
-        """Perform exactly one step and return the state reached; REQUESTED again while leases run.
+        """Perform exactly one step, of its whole batch, and return the state reached; the same again while it waits.
 
         Raises `ErasureUnknown`, `PartitionBusy` (try again), `ProviderUnavailable` (it waits), `SurvivorUnverified`
         (nothing was destroyed), `RootStillAlive`, `DurabilityLost`.
         """
-        erasure = self.journal(erasure_id)
-        if erasure.state is _ENDED:
-            return _ENDED
-        self._take(erasure_id)
-        try:
-            # Read again: another worker may have taken a step between reading and taking.
-            erasure = self.journal(erasure_id)
-            return erasure.state if erasure.state is _ENDED else self._steps[erasure.state](erasure)
-        finally:
-            with self._store.writing() as tx:
-                tx.give_back(erasure_id, self._worker)
+        return self._advance(erasure_id, now=False)
 
-    def drive(self, erasure_id: str) -> ErasureState:
-        """Advance until CERTIFIED, or until leases have to end first."""
-        state = self.advance(erasure_id)
-        while state not in (_ENDED, ErasureState.REQUESTED):
-            state = self.advance(erasure_id)
+    def drive(self, erasure_id: str, *, now: bool = False) -> ErasureState:
+        """Advance until CERTIFIED, or until it has to wait; with `now` it does not wait for the next batch."""
+        state = self.state(erasure_id)
+        while (reached := self._advance(erasure_id, now=now)) is not _ENDED and reached is not state:
+            state = reached
+        return reached
+
+    def drive_all(self, *, now: bool = False, idle: timedelta | None = None) -> Driven:
+        """Drive whatever need not wait: first every logical part, so that the physical ones share their batches.
+
+        One that cannot go on stops nobody else. `idle`: leave those alone that moved more recently than that.
+        """
+        at = self._clock.now()
+        with self._store.reading() as tx:
+            chosen = tx.startable(at, None if idle is None else at - idle)
+        for each in chosen:
+            _stopped(self._until_removed, each)
+        stops = {each: _stopped(lambda one: self.drive(one, now=now), each) for each in chosen}
+        left = self.pending()
+        stopped = {each: code for each, code in stops.items() if code is not None and each in left}
+        return Driven(tuple(each for each in chosen if each not in left), left, stopped)
+
+    def _until_removed(self, erasure_id: str) -> ErasureState:
+        state = self.state(erasure_id)
+        while state in (ErasureState.REQUESTED, ErasureState.CACHES_EVICTED):
+            reached = self._advance(erasure_id, now=False)
+            if reached is state:
+                break
+            state = reached
         return state
 
-    def _take(self, erasure_id: str) -> None:
+    def _advance(self, erasure_id: str, *, now: bool) -> ErasureState:
+        erasure, wait = self._look(erasure_id)
+        if erasure.state is _ENDED:
+            return _ENDED
+        if wait is not None and not (now and wait.reason is Reason.BATCH):
+            return erasure.state
+        with self._taken(erasure_id) as batch:
+            return batch.state if batch.state is _ENDED else self._step(batch)
+
+    def _step(self, batch: Batch) -> ErasureState:
+        try:
+            return _STEPS[batch.state](self, batch)
+        except (KeyDamaged, RootDestroyed, RootStillAlive, SurvivorUnverified, UnknownRoot):
+            self._fall_back(batch)
+            raise
+
+    def _fall_back(self, batch: Batch) -> None:
+        """Undo what is not committed; let the members go on one by one, so that one broken partition stops only its
+        own."""
+        with self._store.writing() as tx:
+            self._hold(tx, batch)
+            if batch.state in (ErasureState.REWRAPPED, ErasureState.VERIFIED):
+                self._move_all(tx, batch, ErasureState.KEY_ROW_REMOVED)
+            if len(batch.members) > 1:
+                tx.part(batch.id)
+                tx.release(batch.id)
+
+    @contextmanager
+    def _taken(self, erasure_id: str) -> Iterator[Batch]:
+        """Have an erasure and all that go with it to oneself, as they stand now. Raises `PartitionBusy`."""
+        with self._reserving:  # the journal knows the threads of a process by one name: here they are told apart
+            batch = self._take(erasure_id)
+            ids = [each.id for each in batch.members]
+            self._in_hand.update(ids)
+        try:
+            yield batch
+        finally:
+            self._give_back(ids)
+
+    def _give_back(self, ids: Sequence[str]) -> None:
+        with self._reserving:
+            self._in_hand.difference_update(ids)
+            with self._store.writing() as tx:
+                for each in ids:
+                    tx.give_back(each, self._worker)
+
+    def _take(self, erasure_id: str) -> Batch:
         now = self._clock.now()
         with self._store.writing() as tx:
-            if not tx.take(erasure_id, self._worker, now, now + WORKER_LEASE):
+            self._take_one(tx, erasure_id, now)
+            # Read again: another worker may have taken a step between reading and taking.
+            first = _known(tx, erasure_id)
+            if first.state is ErasureState.KEY_ROW_REMOVED and first.batch is None:
+                return self._gathered(tx, first, now)
+            ids = tx.members(first.batch) if first.batch is not None else (erasure_id,)
+            for each in ids:
+                self._take_one(tx, each, now)
+            return Batch(first.batch or erasure_id, tuple(_known(tx, each) for each in ids))
+
+    def _take_one(self, tx: KeyTransaction, erasure_id: str, now: datetime) -> None:
+        if erasure_id in self._in_hand or not tx.take(erasure_id, self._worker, now, now + WORKER_LEASE):
+            raise PartitionBusy
+
+    def _gathered(self, tx: KeyTransaction, first: Erasure, now: datetime) -> Batch:
+        """Make a batch of what waits for its re-wrap; what needs a partition that is busy stays for the next."""
+        waiting = [each for each in tx.waiting(now) if each != first.id and each not in self._in_hand]
+        chosen = together(first, [_known(tx, each) for each in waiting], MOST_SITES)
+        places = sorted({place for each in chosen for place in each.places})
+        busy = {place for place in places if not _is_free(tx, place, first.id)}
+        free = [each for each in chosen if busy.isdisjoint(each.places)]
+        if first not in free:
+            raise PartitionBusy
+        for place in sorted({place for each in free for place in each.places}):
+            tx.claim(*place, first.id)
+        for each in free:
+            self._take_one(tx, each.id, now)
+        tx.join([each.id for each in free], first.id)
+        members = sorted((replace(each, batch=first.id) for each in free), key=lambda each: each.id)
+        return Batch(first.id, tuple(members))
+
+    def _hold(self, tx: KeyTransaction, batch: Batch) -> None:
+        """Begin a step's transaction: journals first, then partitions, then keys, as everybody does."""
+        for each in batch.members:
+            if not tx.hold(each.id, each.state, self._worker):
                 raise PartitionBusy
+
+    def _move_all(self, tx: KeyTransaction, batch: Batch, new: ErasureState) -> ErasureState:
+        for each in batch.members:
+            self._move(tx, each, new)
+        return new
 
     def _move(self, tx: KeyTransaction, erasure: Erasure, new: ErasureState) -> ErasureState:
         tx.move(erasure.id, erasure.state, new, self._worker, self._clock.now())
         return new
 
-    def _evict(self, erasure: Erasure) -> ErasureState:
-        with self._store.writing() as tx:
-            leased = tx.leased_until(erasure.id)
-            if not erasure.acknowledged and leased is not None and self._clock.now() < leased:
-                return ErasureState.REQUESTED
-            return self._move(tx, erasure, ErasureState.CACHES_EVICTED)
+    # The steps
 
-    def _remove(self, erasure: Erasure) -> ErasureState:
+    def _evict(self, batch: Batch) -> ErasureState:
+        with self._store.writing() as tx:
+            return self._move_all(tx, batch, ErasureState.CACHES_EVICTED)
+
+    def _remove(self, batch: Batch) -> ErasureState:
+        (erasure,) = batch.members
         # Dsar rule 54: written outside before anything is destroyed, so that a restore can never undo it unseen.
         taken = [target for target in erasure.targets if target.whole or target.destroyed]
         self._tombstones.append([_tombstone(erasure, target) for target in taken])
         with self._store.writing() as tx:
+            self._hold(tx, batch)
             for site in erasure.sites:
                 partition = _partition(tx, site, lock=True)
                 ids = tx.subject_key_ids_in(site.key_class, site.partition)
@@ -301,39 +526,36 @@ class Erasures:
         tx.add_subject_keys([new], self._clock.now())
         tx.rebind(moved, new_id)
 
-    def _rewrap(self, erasure: Erasure) -> ErasureState:
-        olds = self._claim(erasure)
+    def _rewrap(self, batch: Batch) -> ErasureState:
+        olds = self._claim(batch)
         news = [self._partitions.new_generation(old.key_class, old.number, old.generation + 1) for old in olds]
         # The provider is asked before the transaction: it may be slow, and writers must not wait for it.
         stagings = [self._staging(old, new) for old, new in zip(olds, news, strict=True)]
         with self._store.writing() as tx:
-            for site, old, new, staging in zip(erasure.sites, olds, news, stagings, strict=True):
+            self._hold(tx, batch)
+            for site, old, new, staging in zip(batch.sites, olds, news, stagings, strict=True):
                 tx.stage(staging.all(tx.subject_keys_in(old.key_class, old.number)), new.generation)
-                tx.save_site(erasure.id, _planned(site, old, new))
-            return self._move(tx, erasure, ErasureState.REWRAPPED)
+                for member, own in batch.at(site):
+                    tx.save_site(member.id, _planned(own, old, new))
+            return self._move_all(tx, batch, ErasureState.REWRAPPED)
 
     def _staging(self, old: Partition, new: Partition) -> _Staging:
         return _Staging(self._epochs.wrapper(old), self._epochs.wrapper(new), new.generation)
 
-    def _claim(self, erasure: Erasure) -> list[Partition]:
-        """Take all the partitions or none; sites are sorted, so that two erasures cannot wait for each other."""
+    def _claim(self, batch: Batch) -> list[Partition]:
+        """Take all the partitions or none; sites are sorted, so that two batches cannot wait for each other."""
         with self._store.writing() as tx:
-            for site in erasure.sites:
-                if not tx.claim(site.key_class, site.partition, erasure.id):
+            for site in batch.sites:
+                if not tx.claim(site.key_class, site.partition, batch.id):
                     raise PartitionBusy
-            return [_partition(tx, site) for site in erasure.sites]
+            return [_partition(tx, site) for site in batch.sites]
 
-    def _verify(self, erasure: Erasure) -> ErasureState:
-        try:
-            with self._store.reading() as tx:
-                for site in erasure.sites:
-                    self._verify_site(tx, site)
-        except SurvivorUnverified:
-            with self._store.writing() as tx:
-                self._move(tx, erasure, ErasureState.KEY_ROW_REMOVED)
-            raise
+    def _verify(self, batch: Batch) -> ErasureState:
+        with self._store.reading() as tx:
+            for site in batch.sites:
+                self._verify_site(tx, site)
         with self._store.writing() as tx:
-            return self._move(tx, erasure, ErasureState.VERIFIED)
+            return self._move_all(tx, batch, ErasureState.VERIFIED)
 
     def _verify_site(self, tx: KeyTransaction, site: ErasureSite) -> None:
         """Open every survivor under the new root, asked of the provider anew, and compare with the old."""
@@ -346,34 +568,42 @@ class Erasures:
         for key in (key for key in keys if key.staged_generation == new.generation):
             _check(key, under_old, under_new)
 
-    def _commit(self, erasure: Erasure) -> ErasureState:
-        for site in erasure.sites:
+    def _commit(self, batch: Batch) -> ErasureState:
+        for site in batch.sites:
             self._epochs.wrapper(_coming(site))
         with self._store.writing() as tx:
-            for site in erasure.sites:
-                self._commit_site(tx, erasure, site)
-            self._move(tx, erasure, ErasureState.COMMITTED)
+            self._hold(tx, batch)
+            for site in batch.sites:
+                self._commit_site(tx, batch, site)
+            self._move_all(tx, batch, ErasureState.COMMITTED)
         self._store.checkpoint()
         return ErasureState.COMMITTED
 
-    def _commit_site(self, tx: KeyTransaction, erasure: Erasure, site: ErasureSite) -> None:
+    def _commit_site(self, tx: KeyTransaction, batch: Batch, site: ErasureSite) -> None:
         old, new = _partition(tx, site, lock=True), _coming(site)
         staging = self._staging(old, new)
         tx.stage(staging.missing(tx.subject_keys_in(site.key_class, site.partition)), new.generation)
+        if site.key_class is KeyClass.INDEX:
+            tx.rewrap_index_keys([(key.id, staging.index_key(key)) for key in tx.index_keys_in(site.partition)])
         tx.promote(site.key_class, site.partition, new)
         ids = tx.subject_key_ids_in(site.key_class, site.partition)
-        tx.save_site(erasure.id, replace(site, keys_after=len(ids), inventory_after=inventory_root(ids)))
+        after = inventory_root(ids)
+        for member, own in batch.at(site):
+            tx.save_site(member.id, replace(own, keys_after=len(ids), inventory_after=after))
 
-    def _destroy(self, erasure: Erasure) -> ErasureState:
+    def _destroy(self, batch: Batch) -> ErasureState:
         # The commit is durable; its copies in the log must be gone before the root is.
         self._store.checkpoint()
-        ended = [self._destroy_site(site) for site in erasure.sites]
+        ended = [self._destroy_site(site) for site in batch.sites]
         scheduled = any(site.root_state == RootState.SCHEDULED for site in ended)
+        new = ErasureState.SCHEDULED if scheduled else ErasureState.OLD_ROOT_DESTROYED
         with self._store.writing() as tx:
+            self._hold(tx, batch)
             for site in ended:
-                tx.save_site(erasure.id, site)
-            tx.release(erasure.id)
-            return self._move(tx, erasure, ErasureState.SCHEDULED if scheduled else ErasureState.OLD_ROOT_DESTROYED)
+                for member, own in batch.at(site):
+                    tx.save_site(member.id, _as_ended(own, site))
+            tx.release(batch.id)
+            return self._move_all(tx, batch, new)
 
     def _destroy_site(self, site: ErasureSite) -> ErasureSite:
         if site.old_root is None or site.old_root == site.new_root:
@@ -394,21 +624,27 @@ class Erasures:
             evidence=told.evidence,
         )
 
-    def _scan(self, erasure: Erasure) -> ErasureState:
+    def _scan(self, batch: Batch) -> ErasureState:
+        """Search once for the traces of all of them: a trace of any stands on every certificate of the batch."""
         truncated = self._store.checkpoint()
         with self._store.reading() as tx:
-            probes = tx.probes(erasure.id)
+            probes = [probe for each in batch.members for probe in tx.probes(each.id)]
         scan = replace(self._store.scan(probes), truncated=truncated)
         with self._store.writing() as tx:
-            tx.save_scan(erasure.id, scan)
-            tx.drop_probes(erasure.id)
-            return self._move(tx, erasure, ErasureState.SCANNED)
+            self._hold(tx, batch)
+            for each in batch.members:
+                tx.save_scan(each.id, scan)
+                tx.drop_probes(each.id)
+            return self._move_all(tx, batch, ErasureState.SCANNED)
 
-    def _certify(self, erasure: Erasure) -> ErasureState:
-        made = certificates(erasure, self._clock.now(), self._sign, self._unnamed)
+    def _certify(self, batch: Batch) -> ErasureState:
+        now = self._clock.now()
+        made = {each.id: certificates(each, now, self._sign, self._unnamed) for each in batch.members}
         with self._store.writing() as tx:
-            tx.save_certificates(erasure.id, made)
-            return self._move(tx, erasure, ErasureState.CERTIFIED)
+            self._hold(tx, batch)
+            for erasure_id, signed in made.items():
+                tx.save_certificates(erasure_id, signed)
+            return self._move_all(tx, batch, ErasureState.CERTIFIED)
 
     # After a restore
 
@@ -429,7 +665,36 @@ class Erasures:
         _lock_partitions(tx, [(each.controller, each.subject, each.key_class) for each in stones])
         found = [each for stone in stones for each in _brought_back(tx, stone)]
         if found:
-            self._journal(tx, replay_id, found)
+            self._journal(tx, replay_id, found, _Restraint())
+
+
+def _opened(
+    erasure_id: str, now: datetime, targets: tuple[ErasureTarget, ...], sites: tuple[ErasureSite, ...]
+) -> Erasure:
+    return Erasure(
+        erasure_id,
+        ErasureState.REQUESTED,
+        now,
+        acknowledged=False,
+        committed_at=None,
+        targets=targets,
+        sites=sites,
+        scan=None,
+        certificates=(),
+    )
+
+
+_STEPS: Final[Mapping[ErasureState, Callable[[Erasures, Batch], ErasureState]]] = {
+    ErasureState.REQUESTED: Erasures._evict,
+    ErasureState.CACHES_EVICTED: Erasures._remove,
+    ErasureState.KEY_ROW_REMOVED: Erasures._rewrap,
+    ErasureState.REWRAPPED: Erasures._verify,
+    ErasureState.VERIFIED: Erasures._commit,
+    ErasureState.COMMITTED: Erasures._destroy,
+    ErasureState.OLD_ROOT_DESTROYED: Erasures._scan,
+    ErasureState.SCHEDULED: Erasures._scan,
+    ErasureState.SCANNED: Erasures._certify,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +716,18 @@ class _Staging:
             _check(replace(key, staged=wrapped), self.under_old, self.under_new)
         return staged
 
+    def index_key(self, key: IndexKey) -> bytes:
+        """Return a blind index's key under the next epoch key; they are few, so each is verified as it is moved."""
+        name = index_key_name(key.id)
+        opened = self.under_old.unwrap(key.wrapped, name)
+        wrapped = self.under_new.wrap(opened, name)
+        again = self.under_new.unwrap(wrapped, name)
+        same = hmac.compare_digest(opened, again)
+        wipe(opened, again)
+        if not same:
+            raise SurvivorUnverified
+        return wrapped
+
     def _moved(self, key: SubjectKey) -> bytes:
         name = subject_key_name(key.id)
         opened = self.under_old.unwrap(key.wrapped, name)
@@ -469,6 +746,43 @@ def _check(key: SubjectKey, under_old: Wrapper, under_new: Wrapper) -> None:
     wipe(before, after)
     if not same:
         raise SurvivorUnverified
+
+
+def _known(tx: KeyTransaction, erasure_id: str) -> Erasure:
+    found = tx.erasure(erasure_id)
+    if found is None:
+        raise ErasureUnknown
+    return found
+
+
+def _stopped(going: Callable[[str], object], erasure_id: str) -> str | None:
+    """Return the code of what held up this one erasure."""
+    try:
+        going(erasure_id)
+    except _STOPS as fault:
+        return fault.code
+    return None
+
+
+def _is_free(tx: KeyTransaction, place: tuple[KeyClass, int], batch: str) -> bool:
+    found = tx.partition(*place, lock=True)
+    if found is None:
+        raise KeyDamaged
+    return found.claimed_by in (None, batch)
+
+
+def _takes_people(target: Target) -> bool:
+    return not target.only and KeyClass.DATA in target.classes
+
+
+def _is_person(found: _Found) -> bool:
+    return _takes_people(found.target) and found.subject_key.key_class is KeyClass.DATA
+
+
+def _as_ended(own: ErasureSite, ended: ErasureSite) -> ErasureSite:
+    """What became of a root is the same on every member's note of it."""
+    names = ("root_state", "irrevocable_at", "assurance", "evidence", "kept_until")
+    return replace(own, **{name: getattr(ended, name) for name in names})
 
 
 def _sorted(target: Target, subject_key: SubjectKey, keys: Sequence[DataKey]) -> _Found:

@@ -124,6 +124,24 @@ class ErasureConflict(VaultError):
     code = "erasure_conflict"
 
 
+class NotHeld(VaultError):
+    """This erasure does not wait for anybody's approval."""
+
+    code = "erasure_not_held"
+
+
+class SelfApproval(VaultError):
+    """Whoever asked for an erasure is not one of those who agree to it."""
+
+    code = "approver_asked_for_it"
+
+
+class ApprovedBefore(VaultError):
+    """The same colleague agreed already: a second one has to."""
+
+    code = "approved_before"
+
+
 class PartitionBusy(VaultError):
     """Another erasure is re-wrapping this partition, or another worker has this erasure; try again shortly."""
 

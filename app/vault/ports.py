@@ -15,6 +15,8 @@ from typing import Protocol
 from app.vault.keys import KeyClass, Scope
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+REPLAYED = ".replay"
+"""How the id of an erasure ends that a restored store has to carry out again."""
 Sign = Callable[[bytes], Mapping[str, Json]]
 """Signs canonical bytes; returns the signature as plain data (algorithm, key id, value)."""
 
@@ -99,6 +101,20 @@ class ErasureState(StrEnum):
     SCHEDULED = "scheduled"
     SCANNED = "scanned"
     CERTIFIED = "certified"
+
+
+class Hold(StrEnum):
+    """Why an erasure may not begin before people agreed to it."""
+
+    MASS_ERASURE = "mass_erasure"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One colleague's word for a held erasure: an opaque staff id."""
+
+    by: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +236,8 @@ class ErasureSite:
     irrevocable_at: datetime | None = None
     assurance: str | None = None
     evidence: Mapping[str, Json] = field(default_factory=dict)
+    kept_until: datetime | None = None
+    """Until when the old root lives on for backups of the key store; None where it went at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +264,21 @@ class Erasure:
     sites: tuple[ErasureSite, ...]
     scan: Scan | None
     certificates: tuple[Mapping[str, Json], ...]
+    changed_at: datetime | None = None
+    batch: str | None = None
+    """The erasure that led the batch this one goes with; None before it joined any."""
+    requested_by: str | None = None
+    held_for: Hold | None = None
+    approved_at: datetime | None = None
+    not_before: datetime | None = None
+    approvals: tuple[Approval, ...] = ()
+    completions: tuple[Mapping[str, Json], ...] = ()
+    """One signed document for each subject, once roots that were kept for a window are gone."""
+
+    @property
+    def places(self) -> tuple[tuple[KeyClass, int], ...]:
+        """The partitions it re-wraps."""
+        return tuple((site.key_class, site.partition) for site in self.sites)
 
 
 class KeyTransaction(Protocol):
@@ -325,6 +358,10 @@ class KeyTransaction(Protocol):
 
     def add_index_key(self, key: IndexKey) -> None: ...
     def remove_index_keys(self, key_ids: Sequence[bytes]) -> None: ...
+    def index_keys_in(self, number: int) -> Sequence[IndexKey]: ...
+    def rewrap_index_keys(self, moved: Sequence[tuple[bytes, bytes]]) -> None:
+        """Set each (index key id, wrapped under the coming epoch)."""
+        ...
 
     def add_erasure(self, erasure: Erasure) -> None: ...
     def erasure(self, erasure_id: str) -> Erasure | None: ...
@@ -335,6 +372,43 @@ class KeyTransaction(Protocol):
         ...
 
     def give_back(self, erasure_id: str, worker: str) -> None: ...
+    def hold(self, erasure_id: str, state: ErasureState, worker: str) -> bool:
+        """Hold the journal of an erasure until the end; false when it is in another state or not this worker's."""
+        ...
+
+    def waiting(self, now: datetime) -> Sequence[str]:
+        """Return, and hold, the erasures at KEY_ROW_REMOVED that are in no batch and no worker's, oldest first."""
+        ...
+
+    def members(self, batch: str) -> Sequence[str]:
+        """Return the ids of the erasures in a batch, in order."""
+        ...
+
+    def join(self, erasure_ids: Sequence[str], batch: str) -> None: ...
+    def part(self, batch: str) -> None:
+        """Make each member of the batch a batch of its own."""
+        ...
+
+    def startable(self, now: datetime, moved_before: datetime | None) -> Sequence[str]:
+        """Return the unfinished ones that wait neither for approval nor for a cooling period, oldest first."""
+        ...
+
+    def one_at_a_time(self) -> None:
+        """Let no other transaction that asks for this pass before the end of this one."""
+        ...
+
+    def asked_since(self, since: datetime) -> frozenset[tuple[str, str]]:
+        """Return (controller, subject) of whole people whose erasure was asked for later; replays do not count."""
+        ...
+
+    def add_approval(self, erasure_id: str, approval: Approval, *, last: bool) -> None:
+        """Note a colleague's word; with the `last` one the erasure may begin."""
+        ...
+
+    def held(self) -> Sequence[str]:
+        """Return the ids of those that wait for approval, oldest first."""
+        ...
+
     def move(self, erasure_id: str, old: ErasureState, new: ErasureState, worker: str, at: datetime) -> None:
         """Journal the step; raises `PartitionBusy` when another worker moved it meanwhile."""
         ...

@@ -67,7 +67,7 @@ def erasure(erasure_id: str = "era_1") -> Erasure:
     named = NamedKey(b"9" * 16, "bank", "loans", "consent", "", "2031-01-01", "law")
     target = ErasureTarget("ctl", "sub", KeyClass.DATA, 0, True, b"1" * 16, (named,), (named,))
     site = ErasureSite(KeyClass.DATA, 0)
-    return Erasure(erasure_id, ErasureState.REQUESTED, NOW, False, None, (target,), (site,), None, ())
+    return Erasure(erasure_id, ErasureState.REQUESTED, NOW, False, None, (target,), (site,), None, (), NOW)
 
 
 def test_an_error_undoes_everything(store: SqlKeyStore) -> None:

@@ -143,6 +143,22 @@ class ErasureRow(KeysBase):
     worker_until: Mapped[datetime | None] = mapped_column(Instant)
     scan: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     certificates: Mapped[list[Any]] = mapped_column(JSON)
+    batch: Mapped[str | None] = mapped_column(String(100), index=True)
+    requested_by: Mapped[str | None] = mapped_column(String(100))
+    held_for: Mapped[str | None] = mapped_column(String(24))
+    approved_at: Mapped[datetime | None] = mapped_column(Instant)
+    not_before: Mapped[datetime | None] = mapped_column(Instant)
+    completions: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class ErasureApprovalRow(KeysBase):
+    """One colleague's word for an erasure that the guard holds; nobody's counts twice."""
+
+    __tablename__ = "erasure_approvals"
+
+    erasure_id: Mapped[str] = mapped_column(ForeignKey("erasures.id"), primary_key=True)
+    approver: Mapped[str] = mapped_column(String(100), primary_key=True)
+    at: Mapped[datetime] = mapped_column(Instant)
 
 
 class ErasureTargetRow(KeysBase):
@@ -183,6 +199,7 @@ class ErasureSiteRow(KeysBase):
     irrevocable_at: Mapped[datetime | None] = mapped_column(Instant)
     assurance: Mapped[str | None] = mapped_column(String(500))
     evidence: Mapped[dict[str, Any]] = mapped_column(JSON)
+    kept_until: Mapped[datetime | None] = mapped_column(Instant, index=True)
 
 
 class ErasureProbeRow(KeysBase):
