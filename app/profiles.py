@@ -23,7 +23,8 @@ from consent.vocabulary import ControllerId, Locale, SubjectRef
 HOUSE = "regard"
 """The holder of what Regard itself stores about a subject."""
 CATEGORY = "identity"
-_EMAIL = "email"
+EMAIL = "email"
+"""The field of the blind index."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,6 +47,15 @@ class SubjectFacts(Protocol):
     def profile(self) -> bytes | None: ...
 
 
+class IndexedContact(Protocol):
+    """A contact point under a blind index."""
+
+    @property
+    def subject(self) -> SubjectRef: ...
+    @property
+    def index(self) -> bytes: ...
+
+
 class SubjectRows(Protocol):
     """What the repository of subjects offers here."""
 
@@ -54,6 +64,10 @@ class SubjectRows(Protocol):
     ) -> None: ...
     def get(self, ref: SubjectRef) -> SubjectFacts | None: ...
     def find(self, controller: ControllerId, kind: str, indexes: Sequence[bytes]) -> SubjectRef | None: ...
+    def contacts_below(
+        self, controller: ControllerId, kind: str, index: bytes, limit: int
+    ) -> Sequence[IndexedContact]: ...
+    def reindex(self, ref: SubjectRef, before: bytes, index: bytes | None) -> None: ...
 
 
 class SubjectUnit(Protocol):
@@ -105,14 +119,35 @@ class Profiles:
         return refs
 
     def _index(self, controller: ControllerId, profile: Profile) -> bytes:
-        blind = self._vault.indexes.blind(controller, _EMAIL, normalised(profile.email))
+        blind = self._vault.indexes.blind(controller, EMAIL, normalised(profile.email))
         return _stored(blind.epoch, blind.digest)
 
     def find_by_email(self, controller: ControllerId, email: str) -> SubjectRef | None:
         """Return whose address it is, trying every epoch of the index key."""
-        found = self._vault.indexes.blinds(controller, _EMAIL, normalised(email))
+        found = self._vault.indexes.blinds(controller, EMAIL, normalised(email))
         with self._unit() as unit:
-            return unit.subjects.find(controller, _EMAIL, [_stored(index.epoch, index.digest) for index in found])
+            return unit.subjects.find(controller, EMAIL, [_stored(index.epoch, index.digest) for index in found])
+
+    def reindex(self, controller: ControllerId, limit: int) -> int:
+        """Put up to `limit` addresses of earlier epochs under the newest index key; return how many there were.
+
+        Each is read from its person's sealed profile; where that does not open any more, nobody is to be found. An
+        address that the newest key already finds somebody else by is left as it is: two people cannot share one.
+        """
+        newest = self._vault.indexes.newest(controller, EMAIL).epoch
+        with self._unit() as unit:
+            some = unit.subjects.contacts_below(controller, EMAIL, newest.to_bytes(4, "big"), limit)
+            for contact in some:
+                self._reindex(unit.subjects, controller, contact)
+            unit.commit()
+        return len(some)
+
+    def _reindex(self, rows: SubjectRows, controller: ControllerId, contact: IndexedContact) -> None:
+        stored = rows.get(contact.subject)
+        profile = opened(self._vault, contact.subject, stored) if stored is not None else None
+        index = self._index(controller, profile) if profile is not None else None
+        if index is None or rows.find(controller, EMAIL, [index]) is None:
+            rows.reindex(contact.subject, contact.index, index)
 
     def profile(self, subject: SubjectRef) -> Profile | None:
         """Return who it is; None once the subject's keys are destroyed, or for nobody."""

@@ -25,6 +25,14 @@ class StoredSubject:
     profile: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A contact point as stored: whose it is, its blind index."""
+
+    subject: SubjectRef
+    index: bytes
+
+
 class SqlSubjects:
     """Subjects within the caller's transaction."""
 
@@ -76,6 +84,25 @@ class SqlSubjects:
         )
         found = self._session.scalars(query).first()
         return SubjectRef(found) if found else None
+
+    def contacts_below(self, controller: ControllerId, kind: str, index: bytes, limit: int) -> Sequence[Contact]:
+        """Return contact points whose blind index sorts before `index`: those under keys of earlier epochs."""
+        query = (
+            select(ContactPointRow.subject, ContactPointRow.blind_index)
+            .where(ContactPointRow.controller == controller, ContactPointRow.kind == kind)
+            .where(ContactPointRow.blind_index < index)
+            .order_by(ContactPointRow.blind_index)
+            .limit(limit)
+        )
+        return [Contact(SubjectRef(row.subject), row.blind_index) for row in self._session.execute(query)]
+
+    def reindex(self, ref: SubjectRef, before: bytes, index: bytes | None) -> None:
+        """Put a contact point under another blind index, or remove it (None); nothing when it changed meanwhile."""
+        same = (ContactPointRow.subject == ref, ContactPointRow.blind_index == before)
+        if index is None:
+            self._session.execute(delete(ContactPointRow).where(*same))
+        else:
+            self._session.execute(update(ContactPointRow).where(*same).values(blind_index=index))
 
     def known_since(self, ref: SubjectRef, kind: str) -> datetime | None:
         """Since when the contact point has been known (dsar rule 27)."""

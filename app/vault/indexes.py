@@ -19,7 +19,7 @@ from threading import Lock
 from typing import Final
 
 from app.vault.epochs import Epochs
-from app.vault.errors import KeyDamaged, TooManyLookUps
+from app.vault.errors import KeyDamaged, RootDestroyed, TooManyLookUps, UnknownRoot
 from app.vault.keys import KeyClass
 from app.vault.partitions import Partitions
 from app.vault.ports import Clock, IndexKey, KeyStore, Partition
@@ -81,13 +81,13 @@ class Indexes:
 
     def blind(self, controller: str, field: str, value: str) -> BlindIndex:
         """Return what to store for `value` (already normalised) under the field's newest key."""
-        return self._blinded(*self._paths(controller, field)[0], value)
+        return self._all(controller, field, value)[0]
 
     def blinds(self, controller: str, field: str, value: str) -> tuple[BlindIndex, ...]:
         """Return what to look for: one for each epoch of the field's key, newest first. Raises `TooManyLookUps`."""
         if not self._pace.take():
             raise TooManyLookUps
-        return tuple(self._blinded(key, partition, value) for key, partition in self._paths(controller, field))
+        return tuple(self._all(controller, field, value))
 
     def newest(self, controller: str, field: str) -> IndexKey:
         """Return the field's newest key, still wrapped; it is made when there is none."""
@@ -103,6 +103,17 @@ class Indexes:
             older = tx.index_keys(controller, field)[1:]
             tx.remove_index_keys([key.id for key in older])
         return len(older)
+
+    def _all(self, controller: str, field: str, value: str) -> Sequence[BlindIndex]:
+        paths = self._paths(controller, field)
+        while True:
+            try:
+                return [self._blinded(key, partition, value) for key, partition in paths]
+            except (RootDestroyed, UnknownRoot):
+                # The partition was re-wrapped since its row was read; nothing has changed when it was not.
+                before, paths = paths, self._paths(controller, field)
+                if paths[0][1].generation <= before[0][1].generation:
+                    raise
 
     def _paths(self, controller: str, field: str) -> Sequence[tuple[IndexKey, Partition]]:
         with self._store.reading() as tx:
