@@ -7,20 +7,25 @@ server and lets it go when the pipe from here ends: however this process ends, t
 from __future__ import annotations
 
 import atexit
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -128,19 +133,24 @@ class Server:
         answer = self.http.post("/v1/auth/token/create", json={"policies": [name], "no_default_policy": True})
         return str(answer.raise_for_status().json()["auth"]["client_token"])
 
-    def stored(self) -> Iterator[tuple[str, str]]:
+    def stored(self, folder: str = "") -> Iterator[tuple[str, bytes]]:
         """All that the server stores, deciphered by it: (path, content)."""
-        yield from self._stored("")
-
-    def _stored(self, folder: str) -> Iterator[tuple[str, str]]:
         listed = self.http.get(f"/v1/sys/raw/{folder}", params={"list": "true"})
         for name in listed.json()["data"]["keys"] if listed.status_code == 200 else []:
             if name.endswith("/"):
-                yield from self._stored(folder + name)
+                yield from self.stored(folder + name)
                 continue
             found = self.http.get(f"/v1/sys/raw/{folder}{name}", params={"encoding": "base64"})
             if found.status_code == 200:
-                yield folder + name, found.json()["data"]["value"]
+                yield folder + name, b64decode(found.json()["data"]["value"])
+
+    def roots_in(self, mount: str) -> set[bytes]:
+        """The root keys themselves, in base64 as the server stores them: every version of every key of a mount."""
+        where = self.api("GET", f"sys/mounts/{mount}")["uuid"]
+        found = [
+            re.findall(rb'"key":"([A-Za-z0-9+/]{43}=)"', content) for _, content in self.stored(f"logical/{where}/")
+        ]
+        return {key for keys in found for key in keys}
 
     def _until(self, path: str, enough: Any) -> httpx.Response:
         ends = time.monotonic() + 60
@@ -183,6 +193,82 @@ def transit(folder: Path) -> OpenBaoTransit:
 def opened(at: Server, mount: str, **more: Any) -> OpenBaoTransit:
     named = {"url": at.url, "token": at.token, "mount": mount, **more}
     return OpenBaoTransit(**named, clock=CLOCK, random=os.urandom)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request on its way to the server."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def work(self) -> str:
+        """`decrypt`, `keys`, `trim` ..."""
+        _, _, _, first, *rest = self.path.split("/")
+        return rest[1] if len(rest) > 1 else first
+
+    @property
+    def fields(self) -> Any:
+        return json.loads(self.body or b"{}")
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Hook = Callable[[Asked, Callable[[], Reply]], Reply | None]
+
+
+class Between:
+    """Stands between a provider and the server: `hook` answers, asks the server first, or (None) hangs up."""
+
+    def __init__(self, at: Server) -> None:
+        self.hook: Hook = lambda asked, forward: forward()
+        self.seen: list[Asked] = []
+        self._http = httpx.Client(base_url=at.url, timeout=60, trust_env=False)
+        between = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                asked = Asked(self.command, self.path, dict(self.headers.items()), body)
+                between.seen.append(asked)
+                reply = between.hook(asked, lambda: between.forward(asked))
+                if reply is None:
+                    return
+                # Whoever asked may have given up by now.
+                with suppress(ConnectionError):
+                    self.send_response(reply.status)
+                    for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(reply.body)
+
+            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
+
+            def log_message(self, *told: object) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def forward(self, asked: Asked) -> Reply:
+        token = {"X-Vault-Token": asked.headers["X-Vault-Token"]}
+        answer = self._http.request(asked.method, asked.path, content=asked.body, headers=token)
+        return Reply(answer.status_code, answer.content, {"Content-Type": "application/json"})
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._http.close()
 
 
 def _certificates(folder: Path) -> None:

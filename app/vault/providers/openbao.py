@@ -24,7 +24,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from http import HTTPStatus
@@ -57,11 +57,11 @@ Token = str | Callable[[], str]
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the server said: the status, and the fields of `data` and `errors` when it spoke JSON."""
+    """What the server said: the status, and what was under `data` and `errors` when it spoke JSON."""
 
     status: int
-    data: Mapping[str, object]
-    errors: object
+    data: Mapping[str, object] = field(repr=False)
+    errors: object = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,22 +260,22 @@ class OpenBaoTransit:
 
     def _ask(self, work: str, **asked: object) -> _Answer:
         """Ask once. The libraries' exceptions stay inside, as causes too: they hold the request and its token."""
-        self._client.token = self._present_token()
-        response = None
+        response, told = None, "the token is not one"
         try:
-            response = getattr(self._client.secrets.transit, work)(mount_point=self._mount, **asked)
+            if self._token_fits():
+                response = getattr(self._client.secrets.transit, work)(mount_point=self._mount, **asked)
         except OSError as fault:
-            told = type(fault).__name__
+            told = f"no answer ({type(fault).__name__})"
+        asked.clear()
         if response is None:
-            raise ProviderUnavailable(f"openbao: no answer ({told})")
+            raise ProviderUnavailable(f"openbao: {told}")
         return _answer(response.status_code, response.content)
 
-    def _present_token(self) -> str:
+    def _token_fits(self) -> bool:
+        """Take the present token; what cannot stand in a header would be quoted by the library's error."""
         token = self._token if isinstance(self._token, str) else self._token()
-        # What cannot stand in a header would be quoted by the library's error.
-        if not re.fullmatch(r"[!-~]+", token):
-            raise ProviderUnavailable("openbao: the token is not one")
-        return token
+        self._client.token = token
+        return re.fullmatch(r"[!-~]+", token) is not None
 
 
 def _key_name(root: str) -> str:
