@@ -98,7 +98,19 @@ class Settings:
     gcp_hardware: bool = False
     gcp_destroy_days: int = 30
     """How long Google keeps a key version that was told to go; it takes 1 to 120 days."""
+    erasure_batch_minutes: int = 15
+    """How often the keys of the erased are destroyed physically; 0: at once. No key opens or is lent meanwhile."""
+    erasure_guard_subjects: int = 200
+    """More people than this erased within 24 hours: two colleagues have to agree to the rest."""
+    erasure_cooling_hours: int = 0
+    """How long nothing is destroyed physically after a person's erasure was asked for."""
+    key_backup_window: int = 0
+    """Hours an old root lives on after an erasure, so that backups of the key store still restore the survivors."""
     gcp_endpoint: str = ""
+    index_rekey_days: int = 90
+    """How old the key by which people are found by their address may become before the next one takes over."""
+    metrics_token: Secret = NO_SECRET
+    """What a scraper presents at /metrics as a bearer token; empty: there is no such door."""
 
     @property
     def port(self) -> int:
@@ -221,8 +233,23 @@ def _meaning(settings: Settings) -> list[str]:
         faults.append("REGARD_SMTP_HOST: needed when REGARD_MAIL is smtp")
     if settings.mail == "sendgrid" and not settings.sendgrid_key.reveal():
         faults.append("REGARD_SENDGRID_KEY: needed when REGARD_MAIL is sendgrid")
-    faults += _providers(settings)
+    faults += _providers(settings) + _erasures(settings)
     return faults + (_production(settings) if settings.production else [])
+
+
+def _erasures(settings: Settings) -> list[str]:
+    """A week at the most: what waits longer than that is no erasure "without undue delay" (GDPR art. 17(1))."""
+    most = {
+        "erasure_batch_minutes": 24 * 60,
+        "erasure_guard_subjects": 1_000_000,
+        "erasure_cooling_hours": 7 * 24,
+        "key_backup_window": 7 * 24,
+    }
+    wrong = [name for name, highest in most.items() if not 0 <= getattr(settings, name) <= highest]
+    faults = [f"{PREFIX}{name.upper()}: must be 0 to {most[name]}" for name in wrong]
+    if not 1 <= settings.index_rekey_days <= 3_650:
+        faults.append("REGARD_INDEX_REKEY_DAYS: must be 1 to 3650")
+    return faults
 
 
 def _providers(settings: Settings) -> list[str]:

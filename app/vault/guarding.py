@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.vault.errors import ApprovedBefore, NotHeld, SelfApproval
-from app.vault.ports import Erasure, ErasureState, Hold
+from app.vault.ports import REPLAYED, Erasure, ErasureState, Hold
 
 PEOPLE: Final = 2
 """How many have to agree to what the guard holds."""
@@ -59,7 +59,9 @@ def wait_of(erasure: Erasure, leased_until: datetime | None, terms: Terms, now: 
     """Return what an erasure waits for; None when its next step may be taken."""
     if erasure.state is ErasureState.REQUESTED:
         return _before_it_begins(erasure, leased_until, now)
-    if erasure.state is ErasureState.KEY_ROW_REMOVED and erasure.batch is None and erasure.changed_at is not None:
+    gathers = erasure.state is ErasureState.KEY_ROW_REMOVED and erasure.batch is None
+    # What a restore brought back was promised to be destroyed: it does not wait, and takes along who does.
+    if gathers and erasure.changed_at is not None and not erasure.id.endswith(REPLAYED):
         due = batch_after(erasure.changed_at, terms.batch)
         return Wait(Reason.BATCH, due) if now < due else None
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -16,10 +17,12 @@ from app.servicekeys import certificate_signer, kept_service_key
 from app.settings import KeyProviderKind, Settings
 from app.store.keystore import SqlKeyStore
 from app.vault.core import Vault
+from app.vault.guarding import Terms
 from app.vault.moving import JoinedProviders
 from app.vault.ports import KeyProvider
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
+from app.vault.watched import Noted, WatchedProvider
 from app.wiring.founding import CERTIFICATE_KEY, KEYRING, ExtraMissing
 
 _OURS = frozenset({"app", "consent", "dsar"})
@@ -27,20 +30,48 @@ _OURS = frozenset({"app", "consent", "dsar"})
 
 
 def vault_over(
-    settings: Settings, keys: Engine, clock: SystemClock, *, unnamed: Collection[str] = (), worker: str | None = None
+    settings: Settings,
+    keys: Engine,
+    clock: SystemClock,
+    *,
+    unnamed: Collection[str] = (),
+    worker: str | None = None,
+    noted: Noted | None = None,
 ) -> Vault:
-    """Return a vault on a key store, with the provider of the settings; `worker` where it is not the executor's own."""
+    """Return a vault on a key store, with the provider of the settings; `worker` where it is not the executor's own.
+
+    `noted` is told of each call to the provider.
+    """
     folder = settings.data_dir
+    provider = key_provider(settings, clock)
     return Vault(
         SqlKeyStore(keys),
-        key_provider(settings, clock),
+        WatchedProvider(provider, noted) if noted is not None else provider,
         clock=clock,
         random=os.urandom,
         tombstones=tombstones_of(settings),
         sign=certificate_signer(kept_service_key(folder / CERTIFICATE_KEY)),
         worker=worker or settings.executor,
         unnamed=unnamed,
+        terms=terms_of(settings),
     )
+
+
+def terms_of(settings: Settings) -> Terms:
+    """Return when the physical part of an erasure happens here, and how many may be erased without being asked."""
+    return Terms(
+        batch=timedelta(minutes=settings.erasure_batch_minutes),
+        cooling=timedelta(hours=settings.erasure_cooling_hours),
+        window=timedelta(hours=settings.key_backup_window),
+        provider_delay=max(_delay(settings, settings.key_provider), _delay(settings, settings.key_provider_before)),
+        guard=settings.erasure_guard_subjects,
+    )
+
+
+def _delay(settings: Settings, kind: str) -> timedelta:
+    """Return how long a provider keeps a key that it was told to destroy."""
+    days = {KeyProviderKind.AWS: settings.aws_waiting_days, KeyProviderKind.GCP: settings.gcp_destroy_days}
+    return timedelta(days=days.get(KeyProviderKind(kind), 0)) if kind else timedelta(0)
 
 
 def tombstones_of(settings: Settings) -> Tombstones:
