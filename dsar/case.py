@@ -237,6 +237,8 @@ def answered(case: Case, line: LineId) -> bool:
 
 RETURNED = "returned"
 """Why a case waits for staff after its approver sent it back."""
+ERASURE_HELD = "erasure_held"
+"""Why a case waits for staff while very many people are being erased: two of them have to agree."""
 REPLIES = frozenset({MessageKind.REPLY, MessageKind.REFUSAL, MessageKind.END_NOTICE})
 
 
@@ -435,7 +437,9 @@ def _erasure_started(case: Case, event: e.ErasureStarted) -> Case:
 
 
 def _carried_out(case: Case, event: e.CarriedOut) -> Case:
-    return _line(case, event.line, lambda one: replace(one, carried_out=event.evidence))
+    done = _line(case, event.line, lambda one: replace(one, carried_out=event.evidence))
+    # what two colleagues had to agree to is done: they did
+    return replace(done, left=None) if done.left == ERASURE_HELD else done
 
 
 def _recipient_named(case: Case, event: e.RecipientNamed) -> Case:

@@ -51,6 +51,7 @@ def demo(once: bool, fresh: bool, script: Path) -> None:  # noqa: FBT001 - click
     """Start everything on this machine and let an outsider's script run the main job, in REGARD_DATA_DIR/demo."""
     os.umask(0o077)
     os.environ["REGARD_DATA_DIR"] = str((settings().data_dir / "demo").resolve())
+    os.environ.setdefault("REGARD_ERASURE_BATCH_MINUTES", "0")  # nobody looks on for a quarter of an hour
     # whoever ends this process ends all of them, by Ctrl-C or otherwise
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     run(settings(), script, once=once, fresh=fresh)

@@ -71,6 +71,7 @@ def waits_because(code: str) -> str:
         "reply_bounced": gettext("A reply came back: a colleague has to find another way."),
         "holder_suspended": gettext("A holder is suspended, and no answer goes without it. A colleague has to act."),
         "holder_silent": gettext("A holder has been silent for too long: a colleague has to find out why."),
+        "erasure_held": gettext("Very many people are being erased: two colleagues have to agree to this erasure."),
         "copy_expired": gettext("The copy ran out before the answer left: a colleague has to see to a new one."),
         "package_incomplete": gettext("The copy is not whole: a colleague has to see what is missing."),
     }

@@ -36,6 +36,8 @@ __all__ = ["NOTES", "CaseUnitFace", "Casework", "SparingSubjects", "UnknownHolde
 
 NOTES = "case.notes"
 _STILL = timedelta(hours=1)
+_UNDRIVEN = timedelta(minutes=1)
+"""An erasure that moved more recently is in somebody's hands: whoever asked for it drives it first."""
 _LOOKS = 500
 _PURGED = 200
 """Copies in one sweep: what is left waits a minute."""
@@ -157,7 +159,11 @@ class Casework:
 
     def sweeps(self) -> Mapping[str, Sweep]:
         """Return what is looked for each minute."""
-        return {"cases": self._look_again, "copies": self._purge_copies}
+        return {"cases": self._look_again, "copies": self._purge_copies, "erasures": self._drive_erasures}
+
+    def _drive_erasures(self) -> int:
+        """Drive the erasures nobody drives just now: the batch that is due, what was approved, what cooled down."""
+        return len(self.vault.erasures.drive_all(idle=_UNDRIVEN).ended)
 
     def _purge_copies(self) -> int:
         """Remove the bytes of copies whose time is over, then say so, a unit of work each (dsar rules 58, 59)."""

@@ -19,19 +19,20 @@ from typing import Final, Generic, Protocol, TypeVar
 from app.profiles import CATEGORY, HOUSE
 from app.vault.certificate import canonical
 from app.vault.errors import ErasureUnknown, PartitionBusy, ProviderUnavailable, SurvivorUnverified
+from app.vault.guarding import Reason, Wait
 from app.vault.keys import Basis, Keep, KeyClass, Selector, Target
 from app.vault.ports import ErasureState, Json
 from app.workflows.durable import Handler, Steps
 from consent.vocabulary import ComponentId, LegalBasis, SubjectRef
 from dsar import clock, course, usecases
-from dsar.case import Case, Line
+from dsar.case import ERASURE_HELD, Case, Line
 from dsar.errors import CaseChanged, ErasurePartial
-from dsar.events import PackageRevoked, PackageSealed
+from dsar.events import Approved, LineDecided, PackageRevoked, PackageSealed
 from dsar.holdings import AUDIT_TRAIL
 from dsar.package import HolderAnswer
 from dsar.ports import Desk, HolderTask, Instruction, StoredRetention
 from dsar.usecases.searching import ask_holder
-from dsar.vocabulary import CaseId, FateKind, LineId, MessageId, RecipientOutcome, Right, TaskId, TaskKind
+from dsar.vocabulary import SYSTEM, CaseId, FateKind, LineId, MessageId, RecipientOutcome, Right, TaskId, TaskKind
 
 IDENTIFYING: Final = ("identity", "contact")
 """Roots of the categories a profile is made of: retained at the house, they keep the person findable."""
@@ -43,8 +44,12 @@ _DONE: Final = "done"
 class Eraser(Protocol):
     """The erasures of the vault."""
 
-    def request(self, erasure_id: str, targets: Sequence[Target]) -> ErasureState: ...
-    def advance(self, erasure_id: str) -> ErasureState: ...
+    def request(self, erasure_id: str, targets: Sequence[Target], *, by: str | None = None) -> ErasureState: ...
+    def advance(self, erasure_id: str) -> ErasureState:
+        """Take one step and return the state reached; the same state again while it has to wait."""
+        ...
+
+    def waits(self, erasure_id: str) -> Wait | None: ...
     def due_at(self, erasure_id: str) -> datetime | None: ...
     def certificates(self, erasure_id: str) -> Sequence[Mapping[str, Json]]: ...
 
@@ -224,13 +229,25 @@ class CaseWork(Generic[Unit]):
     def _request(self, case: CaseId, line: LineId) -> str:
         with self._unit() as unit:
             target = _target(unit, case, line)
-        return self._eraser.request(erasure_of(line), [target]).value
+            by = _decided_by(unit, case, line)
+        erasure = erasure_of(line)
+        state = self._eraser.request(erasure, [target], by=by)
+        wait = self._eraser.waits(erasure)
+        if wait is not None and wait.reason is Reason.APPROVAL:
+            unless_changed(lambda: self._tell_staff(case))
+        return state.value
+
+    def _tell_staff(self, case: CaseId) -> None:
+        """Two colleagues have to agree: that stands in the queue, on the timeline and in the ledger, once."""
+        with self._unit() as unit:
+            usecases.leave_to_staff(unit.desk, case, ERASURE_HELD)
+            unit.commit()
 
     def _certified(self, erasure: str, steps: Steps) -> bool:
         """Advance one journalled state a step; false when it has to wait."""
-        step, state = 0, ""
-        while state not in (ErasureState.CERTIFIED, _WAITING):
-            step += 1
+        step, before, state = 0, "", ""
+        while state not in (ErasureState.CERTIFIED, _WAITING) and (state != before or not state):
+            step, before = step + 1, state
             state = str(steps.run(f"advance {step}", lambda: self._advance(erasure)))
         return state == ErasureState.CERTIFIED
 
@@ -385,6 +402,14 @@ _PROFILE: Final = Selector(holder=HOUSE, category=CATEGORY)
 def erasure_of(line: LineId) -> str:
     """Return the id under which the vault journals the erasure of a line."""
     return f"era_{line}"
+
+
+def _decided_by(unit: CaseUnit, case: CaseId, line: LineId) -> str | None:
+    """Return the colleague on whose word a line is carried out; whoever that is does not agree to it again."""
+    events = [one.event for one in unit.desk.cases.history(case)]
+    decided = [each.by for each in events if isinstance(each, LineDecided) and each.line == line]
+    approved = [each.by for each in events if isinstance(each, Approved)]
+    return next((by for by in reversed([*decided, *approved]) if by != SYSTEM.handle), None)
 
 
 def evidence_of(eraser: Eraser, line: LineId) -> str | None:

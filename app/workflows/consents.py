@@ -364,18 +364,18 @@ class ConsentWork:
         consent, version = _named(ref)
         if steps.run("request", lambda: self._request(consent, version)) == _NOTHING:
             return
-        step, state = 0, ""
-        while state not in (ErasureState.CERTIFIED, _WAITING):
-            step += 1
+        step, before, state = 0, "", ""
+        while state not in (ErasureState.CERTIFIED, _WAITING) and (state != before or not state):
+            step, before = step + 1, state
             state = str(steps.run(f"advance {step}", lambda: self._advance(consent)))
-        if state == _WAITING:
-            steps.run("again", lambda: self._again(usecases.ENDED, ref, self.eraser.due_at(_erasure(consent))))
+        if state != ErasureState.CERTIFIED:
+            steps.run("again", lambda: self._again(usecases.ENDED, ref, self.eraser.due_at(erasure_of(consent))))
             return
         steps.run("record", lambda: self._record_destroyed(consent, version))
 
     def _request(self, consent: ConsentId, version: int) -> str:
         try:
-            return self.eraser.state(_erasure(consent)).value
+            return self.eraser.state(erasure_of(consent)).value
         except ErasureUnknown:
             return self._request_first(self._then(consent, version))
 
@@ -389,7 +389,7 @@ class ConsentWork:
         only = tuple(Selector(category=category, basis=Basis.CONSENT) for category in self._let_go(then, others))
         if not only:
             return _NOTHING
-        erasure = _erasure(then.record.id)
+        erasure = erasure_of(then.record.id)
         return self.eraser.request(erasure, [Target(then.controller, then.subject, only=only)]).value
 
     def _let_go(self, then: Then, others: Sequence[Consent]) -> list[CategoryId]:
@@ -404,13 +404,13 @@ class ConsentWork:
 
     def _advance(self, consent: ConsentId) -> str:
         try:
-            state = self.eraser.advance(_erasure(consent))
+            state = self.eraser.advance(erasure_of(consent))
         except (PartitionBusy, ProviderUnavailable, SurvivorUnverified):
             return _WAITING  # nothing was destroyed by this step; the same step is taken again later
         return _WAITING if state is ErasureState.REQUESTED else state.value
 
     def _record_destroyed(self, consent: ConsentId, version: int) -> str:
-        then, erasure = self._then(consent, version), _erasure(consent)
+        then, erasure = self._then(consent, version), erasure_of(consent)
         (certificate,) = self.eraser.certificates(erasure)
         digest = sha256(canonical(certificate)).hexdigest()
         with self.unit() as unit:
@@ -577,7 +577,8 @@ def _named(ref: str) -> tuple[ConsentId, int]:
     return ConsentId(consent), int(version)
 
 
-def _erasure(consent: ConsentId) -> str:
+def erasure_of(consent: ConsentId) -> str:
+    """Return the id under which the vault journals the shred that a withdrawal asks for."""
     return f"era_{consent}"
 
 

@@ -136,6 +136,7 @@ def open_house(folder: Path, records_url: str, keys_url: str, *, fresh: bool = F
             "REGARD_POLICIES_DIR": str(ROOT / "policies"),
             "REGARD_RECORDS_URL": records_url,
             "REGARD_KEYS_URL": keys_url,
+            "REGARD_ERASURE_BATCH_MINUTES": "0",
         }
     )
     if fresh:

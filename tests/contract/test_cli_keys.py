@@ -25,6 +25,7 @@ CATEGORY = "accounts.balances"
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     said = {"REGARD_DATA_DIR": str(tmp_path / "var"), "REGARD_POLICIES_DIR": str(ROOT / "policies")}
+    said["REGARD_ERASURE_BATCH_MINUTES"] = "0"
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     migrate(read_settings(said))

@@ -26,6 +26,7 @@ def settings(records_url: str, keys_url: str, tmp_path: Path) -> Settings:
             "REGARD_POLICIES_DIR": str(ROOT / "policies"),
             "REGARD_RECORDS_URL": records_url,
             "REGARD_KEYS_URL": keys_url,
+            "REGARD_ERASURE_BATCH_MINUTES": "0",
         }
     )
 

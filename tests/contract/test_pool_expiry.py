@@ -44,6 +44,7 @@ def house(tmp_path: Path, records_engine: Engine, keys_engine: Engine) -> Iterat
         "REGARD_POLICIES_DIR": str(ROOT / "policies"),
         "REGARD_RECORDS_URL": records_engine.url.render_as_string(hide_password=False),
         "REGARD_KEYS_URL": keys_engine.url.render_as_string(hide_password=False),
+        "REGARD_ERASURE_BATCH_MINUTES": "0",
     }
     settings = read_settings(said)
     found_deployment(settings)

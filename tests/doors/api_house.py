@@ -73,6 +73,7 @@ class ApiHouse:
                 "REGARD_POLICIES_DIR": str(ROOT / "policies"),
                 "REGARD_RECORDS_URL": records,
                 "REGARD_KEYS_URL": keys,
+                "REGARD_ERASURE_BATCH_MINUTES": "0",
                 "REGARD_ISSUER": ISSUER,
             }
         )

@@ -111,7 +111,8 @@ class Town:
         self.clock = Clock()
         self.letters: list[Letter] = []
         self.jobs: list[tuple[str, str]] = []
-        settings = read_settings({"REGARD_DATA_DIR": str(folder), "REGARD_POLICIES_DIR": str(ROOT / "policies")})
+        said = {"REGARD_DATA_DIR": str(folder), "REGARD_POLICIES_DIR": str(ROOT / "policies")}
+        settings = read_settings({**said, "REGARD_ERASURE_BATCH_MINUTES": "0"})
         found_deployment(settings)
         self.house: House = build(settings)
         self.doors = Doors(
