@@ -1,0 +1,120 @@
+"""One erasure with a cloud's key service, told once for each of them: certified while the root waits for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.store.engine import open_engine
+from app.vault.core import Vault
+from app.vault.errors import Erased, ProviderUnavailable, RootDestroyed, RootStillAlive
+from app.vault.keys import Target
+from app.vault.ports import ErasureState, KeyProvider, RootState
+from tests.databases import sqlite_database
+from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
+
+GONE, KEPT = "sub_gone", "sub_kept"
+
+
+class CloudStory:
+    """Two subjects, a sealed record each, and a provider in somebody's cloud."""
+
+    def __init__(self, engine: Engine, folder: Path, clock: SetClock, make: Callable[[], KeyProvider]) -> None:
+        self.clock, self._make = clock, make
+        self._engine, self._folder = engine, folder
+        self.vault = self.started()
+        self.vault.create_subjects(CONTROLLER, [GONE, KEPT])
+        self.records = {each: self.vault.seal(scope(each), "r", each.encode()) for each in (GONE, KEPT)}
+        self.old_root = ""
+
+    def started(self) -> Vault:
+        """The vault of a service that has just been started: no key in memory."""
+        return open_vault(self._engine, self._folder, self.clock, provider=self._make())
+
+    def opens(self, subject: str) -> bool:
+        return self.started().open(scope(subject), "r", self.records[subject]) == subject.encode()
+
+    def ask(self) -> None:
+        self.vault.shred("era_1", [Target(CONTROLLER, GONE)])
+
+    def assert_certified(self, window: timedelta) -> None:
+        """Irrevocable when the window ends, shut now, and everybody else open; then gone for good."""
+        journal = self.vault.erasures.journal("era_1")
+        (certificate,) = journal.certificates
+        (site,) = certificate["partitions"]
+        root = site["old_root"]
+        end = self.clock.now() + window
+        assert root["state"] == "scheduled"
+        assert root["irrevocable_at"] == certificate["irrevocable_at"] == end.isoformat(timespec="seconds")
+        assert root["assurance"] == f"C: unusable now, irrevocable on {end:%Y-%m-%d}"
+        assert root["evidence"]["root"] == journal.sites[0].old_root
+        self._assert_shut()
+        self.clock.pass_(seconds=window.total_seconds() + 60)
+        self._assert_shut()
+        told = self._make().describe(str(journal.sites[0].old_root))
+        assert told.state is RootState.DESTROYED
+        assert told.irrevocable_at is not None
+        assert abs(told.irrevocable_at - end) < timedelta(seconds=1)
+
+    def _assert_shut(self) -> None:
+        assert self.opens(KEPT)
+        with pytest.raises(Erased):
+            self.opens(GONE)
+        site = self.vault.erasures.journal("era_1").sites[0]
+        with pytest.raises(RootDestroyed):
+            self._make().unwrap(str(site.old_root), bytes(200), b"")
+
+    def assert_steps(self) -> None:
+        steps = []
+        while not steps or steps[-1] is not ErasureState.CERTIFIED:
+            steps.append(self.vault.erasures.advance("era_1"))
+        assert ErasureState.SCHEDULED in steps
+        assert ErasureState.OLD_ROOT_DESTROYED not in steps
+
+    def assert_waits_and_resumes(self, trouble: Callable[[], AbstractContextManager[None]]) -> None:
+        """While the provider gives no answer nothing moves; whoever was not to be erased opens from memory."""
+        self.ask()
+        self.vault.erasures.advance("era_1")
+        self.vault.erasures.advance("era_1")
+        with trouble():
+            assert self.vault.open(scope(KEPT), "r", self.records[KEPT]) == KEPT.encode()
+            with pytest.raises(Erased):
+                self.vault.open(scope(GONE), "r", self.records[GONE])
+            with pytest.raises(ProviderUnavailable):
+                self.vault.erasures.drive("era_1")
+            with pytest.raises(ProviderUnavailable):
+                self.opens(KEPT)
+            assert self.vault.erasures.state("era_1") is ErasureState.KEY_ROW_REMOVED
+        assert self.vault.erasures.drive("era_1") is ErasureState.CERTIFIED
+
+    def assert_survives_trouble_in_destroying(self, trouble: Callable[[], AbstractContextManager[None]]) -> None:
+        """Committed, and the old root cannot be destroyed yet: no certificate before it is."""
+        self.ask()
+        while self.vault.erasures.state("era_1") is not ErasureState.COMMITTED:
+            self.vault.erasures.advance("era_1")
+        with trouble(), pytest.raises(ProviderUnavailable):
+            self.vault.erasures.drive("era_1")
+        assert self.vault.erasures.certificates("era_1") == ()
+        assert self.vault.erasures.drive("era_1") is ErasureState.CERTIFIED
+
+    def assert_still_alive(self) -> None:
+        """Somebody takes the destruction back under our eyes: no certificate, until it is done again."""
+        self.ask()
+        with pytest.raises(RootStillAlive):
+            self.vault.erasures.drive("era_1")
+        assert self.vault.erasures.state("era_1") is ErasureState.COMMITTED
+        assert self.vault.erasures.certificates("era_1") == ()
+        assert self.vault.erasures.drive("era_1") is ErasureState.CERTIFIED
+
+
+@contextmanager
+def on_sqlite(folder: Path, clock: SetClock, make: Callable[[], KeyProvider]) -> Iterator[CloudStory]:
+    """A story on a key store of its own, where the kind of database makes no difference."""
+    engine = open_engine(sqlite_database(folder / "story.sqlite", "keys"), keys=True)
+    yield CloudStory(engine, folder, clock, make)
+    engine.dispose()
