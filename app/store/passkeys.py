@@ -162,6 +162,11 @@ class SqlEnrolments:
             return None
         return _enrolment(self._session.get_one(EnrolmentCodeRow, digest))
 
+    def end_all(self, kind: Kind, person: str, now: datetime) -> int:
+        """Use up every code of a person; return how many there were."""
+        theirs = (EnrolmentCodeRow.kind == kind, EnrolmentCodeRow.person == person, EnrolmentCodeRow.used_at.is_(None))
+        return _count(self._session, update(EnrolmentCodeRow).where(*theirs).values(used_at=now))
+
 
 class SqlStaff:
     """The firm's people."""

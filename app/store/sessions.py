@@ -194,6 +194,11 @@ class SqlSignIns:
         row = self._session.get_one(SignInRow, ref)
         return StoredSignIn(SubjectRef(row.subject) if row.subject else None, ControllerId(row.controller), row.onward)
 
+    def end_all(self, subject: SubjectRef, now: datetime) -> int:
+        """End every sign-in of a subject that is still open; return how many there were."""
+        open_ = update(SignInRow).where(SignInRow.subject == subject, SignInRow.ended_at.is_(None))
+        return _count(self._session, open_.values(ended_at=now))
+
     def sweep(self, now: datetime) -> int:
         """Remove what can no longer be used; return how many rows went."""
         return _count(self._session, delete(SignInRow).where(SignInRow.expires_at <= now))

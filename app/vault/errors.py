@@ -165,6 +165,12 @@ class TombstonesDamaged(VaultError):
 
     code = "tombstones_damaged"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "a line of the tombstone file fails its checksum, so that what was erased cannot be told: bring back its"
+            " newest copy (docs/runbooks/restore.md)"
+        )
+
 
 class TombstonesLost(VaultError):
     """The tombstone file is missing, shorter than what a database has replayed, or another one; do not serve."""
@@ -173,15 +179,12 @@ class TombstonesLost(VaultError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the tombstone file is missing, older than the databases, or another deployment's: what was erased cannot be"
-            " told; bring back its newest copy, see docs/runbooks/restore.md"
+            "the tombstone file is missing, older than the databases or another deployment's, so that what was erased"
+            " cannot be told: bring back its newest copy (docs/runbooks/restore.md)"
         )
 
 
 class PartitionsShut(VaultError):
-    """Partitions whose epoch key does not open under the key provider: a key store that is older than its provider."""
+    """Partitions do not open under the key provider: the key store is older than its roots. Says which, not whose."""
 
     code = "partitions_shut"
-
-    def __init__(self, told: str) -> None:
-        super().__init__(told)

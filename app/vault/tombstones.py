@@ -2,7 +2,10 @@
 
 Dsar rule 54 (write before destroying, replay after any restore). One JSON line each, opaque handles and key ids only,
 with a checksum chained from the line before, so that a cut or edited middle shows. A last line without its end
-was never acknowledged and is dropped by the next append.
+was never acknowledged and is dropped by the next append. A founded log begins with a line that names it at random, so
+that each database can say which log it was last compared with, and how far (`Mark`): what comes after is new to it, and
+a log that does not reach so far, or is another one, is refused. Leaves out where the marks are kept (`app.store.marks`)
+and what a replay does (`app.wiring.restoring`).
 """
 
 from __future__ import annotations
@@ -10,14 +13,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
-from app.vault.errors import DurabilityLost, TombstonesDamaged
+from app.vault.errors import DurabilityLost, TombstonesDamaged, TombstonesLost
 from app.vault.keys import KeyClass
+from app.vault.wrapping import Random
+
+REPLAYED: Final = ".replay"
+"""How the id of an erasure ends that does again what a restored key store undid."""
+_CHECK_END: Final = b'"}\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,19 @@ class Tombstone:
     keys: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a log has been replayed: its first `upto` bytes, which are `lines` lines, the last with this checksum."""
+
+    upto: int
+    lines: int
+    check: str
+
+
+START: Final = Mark(0, 0, "")
+"""Before the first line of any log."""
+
+
 class Tombstones:
     """The append-only file; made with mode 0600 when there is none."""
 
@@ -43,6 +65,13 @@ class Tombstones:
 
     def append(self, stones: Sequence[Tombstone]) -> None:
         """Add those that are not there yet and make them durable; raises `DurabilityLost`, `TombstonesDamaged`."""
+        self._change(lambda handle: self._add(handle, stones))
+
+    def found(self, random: Random) -> None:
+        """Begin the log with a line that names it; one that exists is left as it is. Raises `DurabilityLost`."""
+        self._change(lambda handle: _name(handle, random(16).hex()))
+
+    def _change(self, change: Callable[[int], None]) -> None:
         if self._failed:
             raise DurabilityLost
         try:
@@ -50,7 +79,7 @@ class Tombstones:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
-                self._add(handle, stones)
+                change(handle)
             finally:
                 os.close(handle)
             if new:
@@ -67,47 +96,96 @@ class Tombstones:
         except FileNotFoundError:
             return ()
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a log at all."""
+        return self._path.exists()
+
+    def since(self, mark: Mark, most: int | None = None) -> tuple[tuple[Tombstone, ...], Mark]:
+        """Return what was added after `mark`, at most `most` lines, and the mark behind it.
+
+        The part before is not read again. Raises `TombstonesLost` when this log does not go through `mark`, or there
+        is none; `TombstonesDamaged`.
+        """
+        lines = b"".join(self._after(mark, most))
+        stones, check, end = _parse(lines, mark.check)
+        return stones, Mark(mark.upto + end, mark.lines + lines[:end].count(b"\n"), check)
+
+    def _after(self, mark: Mark, most: int | None) -> list[bytes]:
+        try:
+            with self._path.open("rb") as log:
+                _pass(log, mark)
+                return list(islice(log, most))
+        except FileNotFoundError:
+            raise TombstonesLost from None
+
     @staticmethod
     def _add(handle: int, stones: Sequence[Tombstone]) -> None:
         whole = os.pread(handle, os.fstat(handle).st_size, 0)
         present, check, end = _parse(whole)
         lines = b""
         for stone in (stone for stone in stones if stone not in set(present)):
-            line, check = _line(stone, check)
+            line, check = _line(asdict(stone), check)
             lines += line
         if end < len(whole):
             os.ftruncate(handle, end)
-        at = end
-        while lines:
-            written = os.pwrite(handle, lines, at)
-            at, lines = at + written, lines[written:]
-        os.fsync(handle)
+        _write(handle, lines, end)
 
 
-def _parse(whole: bytes) -> tuple[tuple[Tombstone, ...], str, int]:
-    """Return the tombstones, the last checksum, and where the last whole line ends."""
+def _pass(log: BinaryIO, mark: Mark) -> None:
+    """Go behind the marked line, which ends with its checksum."""
+    if mark == START:
+        return
+    last = mark.check.encode() + _CHECK_END
+    log.seek(max(0, mark.upto - len(last)))
+    if log.read(len(last)) != last:
+        raise TombstonesLost
+
+
+def _name(handle: int, name: str) -> None:
+    if os.fstat(handle).st_size == 0:
+        _write(handle, _line({"log": name}, "")[0], 0)
+
+
+def _write(handle: int, lines: bytes, at: int) -> None:
+    while lines:
+        written = os.pwrite(handle, lines, at)
+        at, lines = at + written, lines[written:]
+    os.fsync(handle)
+
+
+def _parse(whole: bytes, check: str = "") -> tuple[tuple[Tombstone, ...], str, int]:
+    """Return the tombstones, the last checksum, and where the last whole line ends; `check`: of the line before."""
     end = whole.rfind(b"\n") + 1
-    check, stones = "", []
+    stones = []
     for line in whole[:end].splitlines():
-        stone = _stone(line)
-        expected, check = _line(stone, check)
+        found = _read(line)
+        expected, check = _line(found, check)
         if expected != line + b"\n":
             raise TombstonesDamaged
-        stones.append(stone)
+        if found.keys() != {"log"}:
+            stones.append(_stone(found))
     return tuple(stones), check, end
 
 
-def _stone(line: bytes) -> Tombstone:
+def _read(line: bytes) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(line)
         found.pop("check")
-        return Tombstone(**{**found, "keys": tuple(found["keys"]), "key_class": KeyClass(found["key_class"])})
     except (ValueError, KeyError, TypeError, AttributeError):
+        raise TombstonesDamaged from None
+    return found
+
+
+def _stone(found: dict[str, Any]) -> Tombstone:
+    try:
+        return Tombstone(**{**found, "keys": tuple(found["keys"]), "key_class": KeyClass(found["key_class"])})
+    except (ValueError, KeyError, TypeError):
         raise TombstonesDamaged from None
 
 
-def _line(stone: Tombstone, before: str) -> tuple[bytes, str]:
-    body = json.dumps(asdict(stone), sort_keys=True, separators=(",", ":"))
+def _line(said: dict[str, Any], before: str) -> tuple[bytes, str]:
+    body = json.dumps(said, sort_keys=True, separators=(",", ":"))
     check = sha256((before + body).encode()).hexdigest()
     return body[:-1].encode() + b',"check":"' + check.encode() + b'"}\n', check
 

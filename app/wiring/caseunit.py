@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from app.profiles import HOUSE
 from app.store.cases import SqlCases
 from app.store.holders import SqlHolders
 from app.store.subjects import SqlSubjects
 from app.store.unit import RecordsUnit
+from consent import usecases as consents
+from consent.events import Actor, Channel, EndReason
 from consent.parties import PartyRole
+from consent.ports import Journal, Unit
+from consent.record import Consent, State
 from consent.vocabulary import ComponentId, ControllerId, PartyId, SubjectRef
 from dsar.case import Case
 from dsar.course import Asked
@@ -23,6 +27,8 @@ from dsar.holdings import Agreed
 from dsar.ports import Desk
 from dsar.usecases.searching import task_fault
 from dsar.vocabulary import TaskKind
+
+_LIVE: Final = (State.REQUESTED, State.ACTIVE, State.SUSPENDED)
 
 
 class UnknownHolderError(LookupError):
@@ -43,8 +49,13 @@ class SparingSubjects(SqlSubjects):
         self._records = records
 
     def forget(self, ref: SubjectRef, at: datetime, *, sparing: Collection[PartyId] = ()) -> None:
-        """Forget a subject; parties whose holders are not done keep their handle."""
+        """Forget a subject and close every way in; parties whose holders are not done keep their handle."""
         super().forget(ref, at, sparing={*sparing, *self._concerned(ref)})
+        self._records.sessions.close_all("subject", ref)
+        self._records.sign_ins.end_all(ref, at)
+        self._records.enrolments.end_all("subject", ref, at)
+        for passkey in self._records.passkeys.of("subject", ref):
+            self._records.passkeys.remove(passkey.credential_id, "subject", ref)
 
     def let_go(self, ref: SubjectRef, party: PartyId) -> None:
         """Remove a party's handle of an erased subject once its holders are done with them."""
@@ -137,9 +148,9 @@ class CaseUnitFace:
 class Within:
     """The records unit of somebody else, lent to the law of consents: ending and committing stay the lender's."""
 
-    def __init__(self, records: RecordsUnit) -> None:
+    def __init__(self, records: RecordsUnit, journal: Journal | None = None) -> None:
         self.consents = records.consents
-        self.journal = records.journal
+        self.journal = journal or records.journal
         self.work = records.work
         self.standings = records.standings
         self.components = records.components
@@ -165,3 +176,22 @@ def holding_party(records: RecordsUnit, holder: ComponentId) -> str:
     if found is None:
         raise UnknownHolderError(holder)
     return found.party
+
+
+def is_live(agreement: Consent, at: datetime) -> bool:
+    """Say whether something may still be read on an agreement, now or once it is given."""
+    return agreement.state_at(at) in _LIVE
+
+
+def end_agreements(unit: Unit, agreements: Sequence[Consent], *, by: Actor, at: datetime) -> None:
+    """End what rested on a person's data, because the data was erased (GDPR art. 17(1)(b))."""
+    for one in agreements:
+        consents.end_by_controller(
+            unit,
+            controller=one.terms.controller,
+            consent=one.id,
+            reason=EndReason.SUBJECT_ERASED,
+            by=by,
+            channel=Channel.SCHEDULE,
+            at=at,
+        )

@@ -32,8 +32,9 @@ from app.wiring.consentwork import consent_work
 from app.wiring.founding import LEDGER_KEY, found, look, refuse_one_database
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
+from app.wiring.restoring import Restoring
 from app.wiring.sweeping import sweeps
-from app.wiring.vaults import vault_over
+from app.wiring.vaults import tombstones_of, vault_over
 from app.workflows.cases import Waits
 from app.workflows.consents import ConsentWork
 from app.workflows.durable import DurableWork, Handler
@@ -74,9 +75,14 @@ class House:
     casework: Casework
     consentwork: ConsentWork
     integrator: Integrator
+    restoring: Restoring
 
     def start(self) -> None:
-        """Carry out the durable work in this process, and give ledger entries their places."""
+        """Replay what a restored database brought back; then carry out the durable work, place ledger entries.
+
+        Raises one of `restoring.REFUSALS`: this deployment must not serve as it is.
+        """
+        self.restoring.before_serving()
         self.work.launch()
         self.integrator.start()
 
@@ -112,6 +118,16 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     signing = {"seal_key": sealer.seal_key, "open_key": sealer.open_key}
     consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
     work.register(consentwork.handlers())
+    restoring = Restoring(
+        units,
+        vault,
+        keys,
+        tombstones_of(settings),
+        random=os.urandom,
+        controller=controller,
+        prepare=lambda: work.migrate() if records.dialect.name == "sqlite" else None,
+    )
+    work.sweep_with({"replays": restoring.finish})
     work.sweep_with({**sweeps(units), **casework.sweeps(), "pool": lambda: expire_pool(units, vault)})
     ledger = LeafStore(records, NoteSigner(_LEDGER_NAME, kept_service_key(folder / LEDGER_KEY)), clock)
     return House(
@@ -129,6 +145,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         casework=casework,
         consentwork=consentwork,
         integrator=Integrator(ledger, SQLAlchemyError),
+        restoring=restoring,
     )
 
 

@@ -26,13 +26,11 @@ from app.store.certificates import CertificateLink
 from app.store.unit import RecordsUnit
 from app.vault.core import Vault
 from app.vault.errors import Erased, UnknownKey, UnknownSubject
-from app.wiring.caseunit import CaseUnitFace, UnknownHolderError, Within
+from app.wiring.caseunit import CaseUnitFace, UnknownHolderError, Within, end_agreements, is_live
 from app.workflows.cases import erasure_of, evidence_of
 from app.workflows.proceeding import HOUSE_HOLDER, NotMakeableError
-from consent import usecases as consents
-from consent.events import Actor, ActorKind, Channel, EndReason
+from consent.events import Actor, ActorKind
 from consent.policy import Policy
-from consent.record import State
 from consent.vocabulary import CategoryId, ComponentId, Locale, PartyId, SubjectRef
 from dsar import clock, usecases
 from dsar.case import Case
@@ -63,7 +61,6 @@ _LETTERS: Mapping[MessageKind, str] = {
     MessageKind.END_NOTICE: "case-answered",
 }
 """What tells of a message; the others get `case-message`."""
-_LIVE = (State.REQUESTED, State.ACTIVE, State.SUSPENDED)
 _SPOKEN: Mapping[str, Locale] = {"FR": Locale.FR, "ES": Locale.ES, "PT": Locale.PT}
 """In which language a party is written to, by country; the others get English."""
 
@@ -238,17 +235,8 @@ class CaseOffice:
     def _end_agreements(self, unit: CaseUnitFace, case: Case) -> None:
         """GDPR art. 17(1)(b): nothing is read on an agreement of somebody who is erased."""
         at = unit.desk.clock.now()
-        for one in unit.records.consents.of_subject(case.controller, _known(case)):
-            if one.state_at(at) in _LIVE:
-                consents.end_by_controller(
-                    Within(unit.records),
-                    controller=case.controller,
-                    consent=one.id,
-                    reason=EndReason.SUBJECT_ERASED,
-                    by=_CASES,
-                    channel=Channel.SCHEDULE,
-                    at=at,
-                )
+        live = [one for one in unit.records.consents.of_subject(case.controller, _known(case)) if is_live(one, at)]
+        end_agreements(Within(unit.records), live, by=_CASES, at=at)
 
     def notify(self, unit: CaseUnitFace, case: Case, told: Mapping[TaskId, PartyId]) -> Collection[TaskId]:
         """Write to recipients by mail, naming the person by the recipient's own handle (GDPR art. 19; rule 56)."""

@@ -67,6 +67,7 @@ class Scene:
 
 @pytest.fixture
 def scene(house: BadHouse) -> Scene:
+    house.at.house.restoring.before_serving()
     return Scene(house)
 
 
