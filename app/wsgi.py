@@ -8,17 +8,21 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 
 from app.http.fastlane import FastLane
 from app.settings import read_settings
 from app.vault.process import harden_process
-from app.wiring import build, migrate, serving
+from app.wiring import REFUSALS, UnfitDeployment, build, migrate, serving
 
 harden_process()
 _read = read_settings(os.environ)
-migrate(_read)
-_house = build(_read)
-_house.start()
+try:
+    migrate(_read)
+    _house = build(_read)
+    _house.start()
+except (UnfitDeployment, *REFUSALS) as unfit:
+    sys.exit(f"{unfit.code}: {unfit}")
 atexit.register(_house.close)
 application = serving(_house)
 if isinstance(application, FastLane):

@@ -26,7 +26,7 @@ from app.sdk import verify as offline
 from app.servicekeys import ServiceKeyError
 from app.settings import Secret
 from app.vault.errors import VaultError
-from app.wiring import UnfitDeployment, migrate
+from app.wiring import REFUSALS, UnfitDeployment, migrate
 from consent.adoption import adopt
 
 
@@ -159,7 +159,10 @@ def ledger_verify(arguments: tuple[str, ...]) -> None:
 def worker() -> None:
     """Carry out the durable work alone, until interrupted."""
     with opened() as house:
-        house.start()
+        try:
+            house.start()
+        except REFUSALS as unfit:
+            refuse(unfit)
         click.echo("carrying out durable work; Ctrl-C stops")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 

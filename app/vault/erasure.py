@@ -663,9 +663,18 @@ class Erasures:
         if (journalled is not None and journalled.state is not _ENDED) or tx.erasure(replay_id) is not None:
             return
         _lock_partitions(tx, [(each.controller, each.subject, each.key_class) for each in stones])
+        self._close_unknown(tx, origin, stones)
         found = [each for stone in stones for each in _brought_back(tx, stone)]
         if found:
             self._journal(tx, replay_id, found, _Restraint())
+
+    @staticmethod
+    def _close_unknown(tx: KeyTransaction, origin: str, stones: Sequence[Tombstone]) -> None:
+        """An erased subject that is newer than the restored store: no key is ever made for them there."""
+        for stone in (stone for stone in stones if stone.whole):
+            if tx.subject_key(stone.controller, stone.subject, stone.key_class) is None:
+                at = datetime.fromisoformat(stone.at)
+                tx.close_subject(stone.controller, stone.subject, stone.key_class, at, origin)
 
 
 def _opened(

@@ -22,8 +22,10 @@ from app.wiring.releases import (
     seal_for_pool,
     shred_pool_keys,
 )
+from app.wiring.restoring import REFUSALS
 
 __all__ = [
+    "REFUSALS",
     "Departed",
     "EnrolmentError",
     "House",

@@ -246,6 +246,20 @@ def test_everything_restored_but_the_tombstones(town: Town) -> None:
     assert town.serve(restored) == Replayed()
 
 
+def test_keys_older_than_the_erased_never_make_keys_for_them_again(town: Town) -> None:
+    """The key store's backup is from before she came: it has to be told that she was erased."""
+    backup = town.keys()
+    shutil.copy(town.data / "keyring", town.folder / "keyring")
+    ana = town.at.agree()
+    town.erase(ana)
+    town.close()
+    shutil.copy(town.folder / "keyring", town.data / "keyring")
+    restored = town.open(keys_url=backup)
+    assert town.serve(restored) == Replayed(subjects=1, agreements=1)
+    with pytest.raises(Erased):
+        restored.house.vault.dek_for(town.scope(ana))
+
+
 def test_a_backup_of_the_keys_with_todays_provider_is_refused_with_a_report(town: Town) -> None:
     """Its partitions were re-wrapped since: said at the start, not person by person, and nothing was changed."""
     ana, ben = town.at.agree(), town.at.agree("ben@example.org")
