@@ -9,7 +9,8 @@ make a root at once may each generate a key. Both stay: a name means every key t
 destroying destroys all. Nothing wrapped in such a race is lost (docs/decisions/0021).
 
 Destroying writes a tombstone first, a private data object of the same label with the time, then destroys every key,
-then looks. Whoever makes a root looks for the tombstone after generating, too.
+then looks. Whoever makes a root looks for the tombstone after generating, too. A token has little room, so the older
+tombstones of a partition are folded into one, which keeps the range of generations and the latest of their times.
 
 What SoftHSM proves: that this speaks PKCS#11 to a token of another maker, across processes, forks and lost sessions.
 What it does not: that a key is gone. Its token is a directory of files sealed under the PIN; a restored copy of them
@@ -23,94 +24,32 @@ Best effort only: python-pkcs11 takes and gives immutable bytes, so a copy of a 
 
 from __future__ import annotations
 
-import os
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, cast
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, SlotFlag
+from pkcs11 import Attribute, Mechanism, ObjectClass
 from pkcs11 import exceptions as fault
 from pkcs11.mechanisms import GCMParams
 
-from app.vault.errors import KeyDamaged, NotHardware, ProviderUnavailable, RootDestroyed, UnknownRoot
+from app.vault.errors import KeyDamaged, ProviderUnavailable, RootDestroyed, UnknownRoot
 from app.vault.keys import KeyClass
 from app.vault.ports import Clock, RootDescription, RootName, RootState
+from app.vault.providers.pkcs11session import LOST, TokenSession, confirm_login, confirm_token, generate
 from app.vault.wrapping import KEY_BYTES, NONCE_BYTES, WRAPPED_BYTES, Random, named
 
 SOFTWARE: Final = "B: destroyed in a software token; a restored copy of the token's directory brings it back"
 HARDWARE: Final = "D: destroyed in hardware"
-PATIENCE_SECONDS: Final = 10.0
-"""How long a thread waits for the others' calls before it says that the token does not answer."""
+KEPT_STONES: Final = 8
+"""Of each partition this many tombstones keep their own time; a token has room for few objects, and searches all."""
 
 _PREFIX: Final = "pkcs11:"
 _NAME: Final = re.compile(r"([a-z]+)/(0|[1-9][0-9]*)/(0|[1-9][0-9]*)", re.ASCII)
 _TAG_BITS: Final = 128
-_T = TypeVar("_T")
-
-_LOST: Final = (
-    fault.SessionHandleInvalid,
-    fault.SessionClosed,
-    fault.UserNotLoggedIn,
-    fault.DeviceRemoved,
-    fault.TokenNotPresent,
-    fault.ObjectHandleInvalid,
-    fault.KeyHandleInvalid,
-)
-"""The session, the login or what it showed is out of date: a new session may do better, once."""
-_REFUSED: Final = (
-    fault.PinIncorrect,
-    fault.PinInvalid,
-    fault.PinLenRange,
-    fault.PinExpired,
-    fault.PinLocked,
-    fault.UserPinNotInitialized,
-)
-
-# python-pkcs11 initialises a module as one that no two threads enter; so no two do, whatever provider they came by.
-_TURN: Final = threading.Lock()
-# A fork in the middle of a call would leave the child a module in no known state. The one effect of this import.
-os.register_at_fork(before=_TURN.acquire, after_in_parent=_TURN.release, after_in_child=_TURN.release)
-
-
-class _Library:
-    """One PKCS#11 module as this process has it. `age` grows whenever every session made before is void."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._pid = os.getpid()
-        self.age = 0
-
-    def check(self) -> None:
-        """Initialise anew after a fork: sessions do not survive one."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self.renew()
-
-    def renew(self) -> None:
-        self.age += 1
-        module = pkcs11.lib(self._path)
-        with suppress(fault.PKCS11Error):  # Some modules notice a fork by themselves and have nothing to finalize.
-            module.finalize()
-        module.initialize()
-
-    def token(self, label: str) -> pkcs11.Token:
-        """Return the token; a module lists tokens once, so one that came later is looked for again."""
-        try:
-            return pkcs11.lib(self._path).get_token(token_label=label)
-        except fault.PKCS11Error:
-            self.renew()
-            return pkcs11.lib(self._path).get_token(token_label=label)
-
-
-_LIBRARIES: Final[dict[str, _Library]] = {}
-"""By path: a module is loaded once in a process, so its sessions die together."""
 
 
 class _Key(Protocol):
@@ -123,14 +62,20 @@ class _Key(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the token holds of one name."""
+    """What the token holds of one name: its keys, and when it was buried."""
 
     keys: tuple[_Key, ...]
-    stones: tuple[pkcs11.Object, ...]
+    buried_at: datetime | None
 
-    def buried_at(self) -> datetime | None:
-        times = [int.from_bytes(stone[Attribute.VALUE], "big") for stone in self.stones]
-        return datetime.fromtimestamp(max(times), UTC) if times else None
+
+@dataclass(frozen=True, slots=True)
+class _Stone:
+    """A tombstone of generations `first` to `last` of one partition; `at`: when the last of them was destroyed."""
+
+    object: pkcs11.Object
+    first: int
+    last: int
+    at: int
 
 
 class Pkcs11Tokens:
@@ -143,34 +88,42 @@ class Pkcs11Tokens:
 
         `hardware` prints assurance D on certificates; refused where the slot does not declare itself hardware.
         """
-        self._library = _LIBRARIES.setdefault(str(module), _Library(str(module)))
-        self._token = token
-        self._pin = pin
-        self._hardware = hardware
+        self._token = TokenSession(module, token, pin, hardware=hardware)
+        self._assurance = HARDWARE if hardware else SOFTWARE
         self._clock = clock
         self._random = random
-        self._age = -1
-        self._session: pkcs11.Session | None = None
-        self._refused = False
-        self._call(_nothing)
+        self._token.ask(confirm_login)
 
     def __repr__(self) -> str:
-        return f"Pkcs11Tokens(token={self._token!r})"
+        return f"Pkcs11Tokens({self._token!r})"
 
     def create_root(self, name: RootName) -> str:
         """Return the reference of the root of this name, made when there is none; raises `RootDestroyed`."""
-        self._call(lambda session: _create(session, name))
+        found = self._token.ask(lambda session: _look(session, name))
+        if not found.keys and found.buried_at is None:
+            found = self._made(name)
+        if found.buried_at is not None:
+            raise RootDestroyed
         return _PREFIX + name.text()
+
+    def _made(self, name: RootName) -> _Found:
+        self._token.change(lambda session: _make(session, name))
+        found = self._token.ask(lambda session: _look(session, name))
+        if found.buried_at is not None:
+            # Buried between looking and making: whoever buried it may not have seen this key.
+            self._token.change(lambda session: _remove(session, name))
+        return found
 
     def wrap(self, root: str, key: bytearray, name: bytes) -> bytes:
         """Return `key` wrapped under the root; raises `UnknownRoot`, `RootDestroyed`."""
         nonce, bound = self._random(NONCE_BYTES), named("regard.root", root, name)
-        return nonce + self._call(lambda session: _seal(_living(session, _parsed(root))[0], nonce, bound, bytes(key)))
+        asked = _parsed(root)
+        return nonce + self._token.ask(lambda session: _seal(_living(session, asked)[0], nonce, bound, bytes(key)))
 
     def unwrap(self, root: str, wrapped: bytes, name: bytes) -> bytearray:
         """Return the key; raises `UnknownRoot`, `RootDestroyed`, `KeyDamaged`."""
-        bound = named("regard.root", root, name)
-        return self._call(lambda session: self._unwrapped(_living(session, _parsed(root)), wrapped, bound))
+        asked, bound = _parsed(root), named("regard.root", root, name)
+        return self._token.ask(lambda session: self._unwrapped(_living(session, asked), wrapped, bound))
 
     def _unwrapped(self, keys: tuple[_Key, ...], wrapped: bytes, bound: bytes) -> bytearray:
         if len(wrapped) != WRAPPED_BYTES:
@@ -183,13 +136,21 @@ class Pkcs11Tokens:
 
     def destroy(self, root: str) -> None:
         """Bury the name, destroy every key it means, and look; raises `UnknownRoot`."""
-        name, at = _parsed(root), self._clock.now()
-        self._call(lambda session: _destroy(session, name, at))
+        name = _parsed(root)
+        if not self._token.ask(lambda session: _known(session, name)).keys:
+            return
+        told = name.generation, name.generation, int(self._clock.now().timestamp())
+        self._token.change(lambda session: _bury(session, _label(name), name, told))
+        self._token.change(lambda session: _remove(session, name))
+        if self._token.ask(lambda session: _look(session, name)).keys:
+            raise ProviderUnavailable("the token still holds a key it was told to destroy")
+        if self._token.ask(lambda session: _settled(session, name)):
+            self._token.change(lambda session: _fold(session, name))
 
     def describe(self, root: str) -> RootDescription:
         """Return the state read back from the token."""
         name = _parsed(root)
-        return self._call(lambda session: self._description(session, root, name))
+        return self._token.ask(lambda session: self._description(session, root, name))
 
     def _description(self, session: pkcs11.Session, root: str, name: RootName) -> RootDescription:
         found = _known(session, name)
@@ -201,72 +162,7 @@ class Pkcs11Tokens:
             "token_serial": session.token.serial.decode("ascii", "replace"),
             "token_model": session.token.model,
         }
-        at = None if found.keys else found.buried_at()
-        return RootDescription(state, at, HARDWARE if self._hardware else SOFTWARE, evidence)
-
-    def _call(self, work: Callable[[pkcs11.Session], _T]) -> _T:
-        """Do `work` on this process's session, alone in the module; once more when the session was lost."""
-        with _turn():
-            try:
-                try:
-                    return work(self._opened())
-                except _LOST:
-                    self._session = None
-                    return work(self._opened())
-            except fault.PKCS11Error as refusal:
-                self._session = None
-                raise ProviderUnavailable(str(refusal) or type(refusal).__name__) from refusal
-
-    def _opened(self) -> pkcs11.Session:
-        self._library.check()
-        if self._session is None or self._age != self._library.age:
-            token = self._usable()
-            self._session, self._age = self._logged_in(token), self._library.age
-        # A dead session is found here: a search that fails to start leaves noise behind in python-pkcs11.
-        self._session.generate_random(64)
-        return self._session
-
-    def _usable(self) -> pkcs11.Token:
-        token = self._library.token(self._token)
-        if self._hardware and not token.slot.flags & SlotFlag.HW_SLOT:
-            raise NotHardware
-        if Mechanism.AES_GCM not in token.slot.get_mechanisms():
-            raise ProviderUnavailable("the token has no AES-GCM")
-        return token
-
-    def _logged_in(self, token: pkcs11.Token) -> pkcs11.Session:
-        """A login belongs to the whole process: another provider on this token may have done it."""
-        session = token.open(rw=True)
-        try:
-            _confirm_login(session)
-        except fault.UserNotLoggedIn:
-            session.close()
-            return self._login(token)
-        return session
-
-    def _login(self, token: pkcs11.Token) -> pkcs11.Session:
-        # A refused PIN is not tried again: a few wrong ones lock a token for good.
-        if self._refused:
-            raise ProviderUnavailable("the token refused the PIN before; it is not tried again before a restart")
-        try:
-            return token.open(rw=True, user_pin=self._pin)
-        except _REFUSED:
-            self._refused = True
-            raise
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    if not _TURN.acquire(timeout=PATIENCE_SECONDS):
-        raise ProviderUnavailable("the token has been busy for too long")
-    try:
-        yield
-    finally:
-        _TURN.release()
-
-
-def _nothing(_session: pkcs11.Session) -> None:
-    """Opening was the work."""
+        return RootDescription(state, None if found.keys else found.buried_at, self._assurance, evidence)
 
 
 # Names
@@ -274,6 +170,15 @@ def _nothing(_session: pkcs11.Session) -> None:
 
 def _label(name: RootName) -> str:
     return f"regard {name.text()}"
+
+
+def _grave(name: RootName) -> str:
+    """What the tombstones of a partition share."""
+    return f"regard {name.key_class}/{name.partition}"
+
+
+def _fold_label(name: RootName) -> str:
+    return f"{_grave(name)} folded"
 
 
 def _parsed(root: str) -> RootName:
@@ -290,86 +195,96 @@ def _look(session: pkcs11.Session, name: RootName) -> _Found:
     """Everything of this name in one search: a search reads every object of a token, or nearly."""
     found = list(session.get_objects({Attribute.LABEL: _label(name), Attribute.TOKEN: True}))
     keys = tuple(cast("_Key", each) for each in found if isinstance(each, pkcs11.SecretKey))
-    return _Found(keys, tuple(each for each in found if each[Attribute.CLASS] == ObjectClass.DATA))
+    buried = [_stone(each).at for each in found if each[Attribute.CLASS] == ObjectClass.DATA]
+    if not found:
+        buried = [fold.at for fold in _folds(session, name) if fold.first <= name.generation <= fold.last]
+    return _Found(keys, datetime.fromtimestamp(max(buried), UTC) if buried else None)
 
 
 def _known(session: pkcs11.Session, name: RootName) -> _Found:
-    """The same; raises `UnknownRoot`, but never because the login is gone: then a token shows nothing at all."""
+    """The same; raises `UnknownRoot`, but only of a token that is there and shows what is private."""
     found = _look(session, name)
-    if not (found.keys or found.stones):
-        _confirm_login(session)
+    if not found.keys and found.buried_at is None:
+        confirm_token(session)
+        confirm_login(session)
         raise UnknownRoot
     return found
 
 
 def _living(session: pkcs11.Session, name: RootName) -> tuple[_Key, ...]:
     found = _known(session, name)
-    if found.stones:
+    if found.buried_at is not None:
         raise RootDestroyed
     return found.keys
-
-
-def _confirm_login(session: pkcs11.Session) -> None:
-    """Raises `UserNotLoggedIn` by doing what only a login may: a private key that lives as long as this line."""
-    _generate(session, "regard login", b"regard login", lasting=False).destroy()
 
 
 # Acting
 
 
-def _generate(session: pkcs11.Session, label: str, key_id: bytes, *, lasting: bool) -> pkcs11.SecretKey:
-    return session.generate_key(
-        KeyType.AES,
-        KEY_BYTES * 8,
-        id=key_id,
-        label=label,
-        store=lasting,
-        capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
-        template={
-            Attribute.PRIVATE: True,
-            Attribute.SENSITIVE: True,
-            Attribute.EXTRACTABLE: False,
-            Attribute.COPYABLE: False,
-            Attribute.MODIFIABLE: False,
-        },
-    )
+def _make(session: pkcs11.Session, name: RootName) -> None:
+    if _look(session, name).keys:
+        return  # Another thread made it while this one waited for its turn.
+    generate(session, _label(name), sha256(named("regard.root", name.text())).digest()[:16], lasting=True)
 
 
-def _create(session: pkcs11.Session, name: RootName) -> None:
-    found = _look(session, name)
-    if found.stones:
-        raise RootDestroyed
-    if found.keys:
-        return
-    key_id = sha256(named("regard.root", name.text())).digest()[:16]
-    key = _generate(session, _label(name), key_id, lasting=True)
-    # The name may have been buried between looking and generating; whoever buried it may not have seen this key.
-    if _look(session, name).stones:
-        key.destroy()
-        raise RootDestroyed
-
-
-def _destroy(session: pkcs11.Session, name: RootName, at: datetime) -> None:
-    if _known(session, name).keys:
-        _bury(session, name, at)
+def _remove(session: pkcs11.Session, name: RootName) -> None:
     for key in _look(session, name).keys:
         key.destroy()
-    if _look(session, name).keys:
-        raise ProviderUnavailable("the token still holds a key it was told to destroy")
 
 
-def _bury(session: pkcs11.Session, name: RootName, at: datetime) -> None:
+# Tombstones
+
+
+def _bury(session: pkcs11.Session, label: str, name: RootName, told: tuple[int, int, int]) -> None:
     session.create_object(
         {
             Attribute.CLASS: ObjectClass.DATA,
             Attribute.TOKEN: True,
             Attribute.PRIVATE: True,
             Attribute.MODIFIABLE: False,
-            Attribute.LABEL: _label(name),
-            Attribute.APPLICATION: f"regard {name.key_class}/{name.partition}",
-            Attribute.VALUE: int(at.timestamp()).to_bytes(8, "big"),
+            Attribute.LABEL: label,
+            Attribute.APPLICATION: _grave(name),
+            Attribute.VALUE: b"".join(number.to_bytes(8, "big") for number in told),
         }
     )
+
+
+def _stone(found: pkcs11.Object) -> _Stone:
+    value = found[Attribute.VALUE]
+    return _Stone(found, *(int.from_bytes(value[at : at + 8], "big") for at in (0, 8, 16)))
+
+
+def _folds(session: pkcs11.Session, name: RootName) -> list[_Stone]:
+    wanted = {Attribute.LABEL: _fold_label(name), Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True}
+    return [_stone(each) for each in session.get_objects(wanted)]
+
+
+def _settled(session: pkcs11.Session, name: RootName) -> list[_Stone]:
+    """The tombstones of this partition that one may stand for: an unbroken run, but for its newest."""
+    wanted = {Attribute.APPLICATION: _grave(name), Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True}
+    run = _run(sorted((_stone(each) for each in session.get_objects(wanted)), key=lambda stone: stone.first))
+    return run[:-KEPT_STONES] if len(run) >= 2 * KEPT_STONES else []
+
+
+def _fold(session: pkcs11.Session, name: RootName) -> None:
+    settled = _settled(session, name)
+    if not settled:
+        return
+    told = settled[0].first, max(stone.last for stone in settled), max(stone.at for stone in settled)
+    # Written before what it stands for is taken away: killed between the two, both are true.
+    _bury(session, _fold_label(name), name, told)
+    for stone in settled:
+        stone.object.destroy()
+
+
+def _run(stones: list[_Stone]) -> list[_Stone]:
+    """The longest start without a gap: a name never buried is never said to be."""
+    run = stones[:1]
+    for stone in stones[1:]:
+        if stone.first > max(each.last for each in run) + 1:
+            break
+        run.append(stone)
+    return run
 
 
 # Wrapping
@@ -382,7 +297,7 @@ def _seal(key: _Key, nonce: bytes, bound: bytes, plain: bytes) -> bytes:
 def _opened_by(key: _Key, wrapped: bytes, bound: bytes, random: Random) -> bytearray | None:
     try:
         opened = _open(key, wrapped[:NONCE_BYTES], bound, wrapped[NONCE_BYTES:])
-    except _LOST:
+    except LOST:
         raise
     except fault.PKCS11Error:
         # Modules differ in what they say of a wrong tag; SoftHSM says what it also says of a broken device.
