@@ -68,6 +68,12 @@ class SameDatabase(UnfitDeployment):
     code = "one_database"
 
 
+class SchemaBehind(UnfitDeployment):
+    """The databases have an older schema, and the role that serves may not change it."""
+
+    code = "schema_behind"
+
+
 class ExtraMissing(UnfitDeployment):
     """The library of the key provider is not installed."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app import policyfiles
 from app.calendars import Calendars
@@ -29,7 +29,7 @@ from app.vault.core import Vault
 from app.vault.keys import KeyClass, Scope
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work
-from app.wiring.founding import LEDGER_KEY, found, look, refuse_one_database
+from app.wiring.founding import LEDGER_KEY, SchemaBehind, found, look, refuse_one_database
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
 from app.wiring.restoring import Restoring
@@ -48,6 +48,8 @@ _LEDGER_NAME = "regard.ledger"
 _OWN = SubjectRef("house")
 """Under whose keys a controller's own secrets rest: ledger entries about nobody, mail on its way."""
 
+_NOT_PERMITTED = "42501"
+"""PostgreSQL: insufficient_privilege."""
 
 class UnknownControllerError(LookupError):
     """The settings name no controller of the pack, or the pack has several and the settings name none."""
@@ -110,7 +112,6 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     sealer = OwnSeals(vault, controller)
     units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
     casework = _casework(units, vault, policy, settings)
-    look(settings, records, keys)
     work.register(casework.handlers())
     postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock, casework.mail_sent)
     work.register(postman.handlers())
@@ -167,9 +168,10 @@ def migrate(settings: Settings) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _both(settings) as (records, keys):
         refuse_one_database(records, keys)
-        upgrade(records, "records")
-        upgrade(keys, "keys")
-        _make_job_tables(settings, records)
+        with _told_who_may():
+            upgrade(records, "records")
+            upgrade(keys, "keys")
+            _make_job_tables(settings, records)
         found(settings, records, keys)
 
 
@@ -180,6 +182,16 @@ def _make_job_tables(settings: Settings, records: Engine) -> None:
     work = DurableWork(records, SystemClock(), {}, executor=settings.executor)
     work.migrate()
     work.stop()
+
+
+@contextmanager
+def _told_who_may() -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as fault:
+        if getattr(fault.orig, "sqlstate", None) != _NOT_PERMITTED:
+            raise
+        raise SchemaBehind("the schema is behind: run `regard db upgrade` as the owner of both databases") from None
 
 
 @contextmanager

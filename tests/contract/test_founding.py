@@ -36,7 +36,8 @@ MADE = ("certificate.key", "forms.key", "keyring", "ledger.key", "nonces.key")
 
 @pytest.fixture
 def said(tmp_path: Path) -> dict[str, str]:
-    return {"REGARD_DATA_DIR": str(tmp_path / "var"), "REGARD_POLICIES_DIR": str(ROOT / "policies")}
+    paths = {"REGARD_DATA_DIR": str(tmp_path / "var"), "REGARD_POLICIES_DIR": str(ROOT / "policies")}
+    return {**paths, "REGARD_ERASURE_BATCH_MINUTES": "0"}
 
 
 @pytest.fixture
@@ -256,4 +257,4 @@ def test_a_file_and_a_server_are_two(one: str, tmp_path: Path) -> None:
 
 def test_every_refusal_has_a_code_of_its_own() -> None:
     codes = [each.code for each in (UnfitDeployment, *UnfitDeployment.__subclasses__())]
-    assert len(codes) == len(set(codes)) == 7
+    assert len(codes) == len(set(codes)) == 8
