@@ -106,6 +106,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     policy = policyfiles.load(settings.policies_dir)
     records = open_engine(settings.records_url.reveal())
     keys = open_engine(settings.keys_url.reveal(), keys=True)
+    look(settings, records, keys)
     vault = vault_over(settings, keys, clock, unnamed=_unnamed(policy))
     work = DurableWork(records, clock, handlers or {}, executor=settings.executor)
     controller = _controller(settings, policy)
