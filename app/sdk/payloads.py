@@ -50,6 +50,10 @@ class Field:
     def __repr__(self) -> str:
         return f"Field({self.name!r})"
 
+    def mentions(self, ids: Iterable[str]) -> bool:
+        """Tell whether one of the ids stands anywhere in what is shown."""
+        return self.text is not None and any(each in self.text for each in ids)
+
     def hidden(self) -> Field:
         """Return the field without what it says."""
         return Field(self.name, self.digest)
@@ -125,15 +129,15 @@ def split(blob: bytes) -> tuple[bytes, bytes]:
     return blob[len(MAGIC) : _HEAD], blob[_HEAD:]
 
 
-def shown(blob: bytes, plain: bytes, hide: Collection[str] = ()) -> tuple[Field, ...]:
-    """Return the fields of an opened payload, those named in `hide` as digests.
+def shown(blob: bytes, plain: bytes, hide: Collection[str] = (), without: Collection[str] = ()) -> tuple[Field, ...]:
+    """Return the fields of an opened payload; those named in `hide`, or with one of the ids `without`, as digests.
 
     Raises PayloadError `payload.mismatch` when `plain` is not what the entry commits to.
     """
     fields = fields_of(plain)
     if commitment(fields) != split(blob)[0]:
         raise PayloadError("payload.mismatch", "what was opened is not what was recorded")
-    return tuple(field.hidden() if field.name in hide else field for field in fields)
+    return tuple(field.hidden() if field.name in hide or field.mentions(without) else field for field in fields)
 
 
 def fits(blob: bytes, fields: Sequence[Field]) -> bool:

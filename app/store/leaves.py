@@ -243,6 +243,9 @@ class Opening:
 
     open: Open
     hide: frozenset[str] = frozenset()
+    """Names of fields."""
+    without: frozenset[str] = frozenset()
+    """Opaque ids: a field in which one stands stays a digest."""
 
     def fields(self, envelope: Envelope, sealed: bytes, subject: str | None) -> tuple[Field, ...] | None:
         """Return an entry's fields; None where the audit key is gone, or the entry is from before commitments.
@@ -255,7 +258,7 @@ class Opening:
             return None
         plain = self.open(envelope.controller, subject, envelope.kind, record)
         try:
-            return None if plain is None else shown(sealed, plain, self.hide)
+            return None if plain is None else shown(sealed, plain, self.hide, self.without)
         except PayloadError as fault:
             raise LedgerCorrupted(f"entry {envelope.sequence}: {fault}") from fault
 

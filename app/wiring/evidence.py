@@ -30,23 +30,31 @@ def evidence(house: House, selection: Selection) -> bytes:
     return house.ledger.bundle(selection)
 
 
-def opened_evidence(house: House, selection: Selection, *, by: str, hide: Collection[str] = ()) -> bytes:
-    """Return the bundle with every payload opened whose audit key lives; fields named in `hide` stay digests.
+def opened_evidence(
+    house: House, selection: Selection, *, by: str, hide: Collection[str] = (), without: Collection[str] = ()
+) -> bytes:
+    """Return the bundle with every payload opened whose audit key lives.
 
-    `by`: the staff id of whoever opens. Raises VaultError when the keys cannot be reached, LedgerCorrupted when what
-    opens is not what was recorded.
+    `by`: the staff id of whoever opens. Fields named in `hide`, and those in which one of the ids `without` stands,
+    stay digests; an envelope names who acted all the same. Raises VaultError when the keys cannot be reached,
+    LedgerCorrupted when what opens is not what was recorded.
     """
+    shut = [*sorted(hide), *sorted(without)]
     with house.units.writing() as unit:
         unit.journal.record(
             "evidence.opened",
             actor=by,
             controller=house.controller,
             subject=None,
-            payload={"about": selection.about.value, "refs": list(selection.refs), "hidden": sorted(hide)},
+            payload={
+                "about": selection.about.value,
+                "refs": list(selection.refs),
+                "hidden": [*sorted(hide), *sorted(without)],
+            },
         )
         unit.commit()
     house.ledger.integrate()
-    return house.ledger.bundle(selection, Opening(_opener(house), frozenset(hide)))
+    return house.ledger.bundle(selection, Opening(_opener(house), frozenset(hide), frozenset(without)))
 
 
 def _opener(house: House) -> Open:

@@ -75,6 +75,12 @@ def test_hiding_a_field_keeps_the_proof_and_tells_nothing() -> None:
         assert not any(salt in told for salt in [b64encode(SALT).decode(), *hidden_salts])
 
 
+def test_an_id_is_hidden_wherever_it_stands() -> None:
+    fields = {field.name: field for field in shown(BLOB, payload(), without=["line_1", "sub_1"])}
+    assert {name for name, field in fields.items() if field.text is None} == {"payload.line", "subject"}
+    assert fits(BLOB, tuple(fields.values()))
+
+
 def test_a_field_says_its_value_and_its_repr_nothing() -> None:
     fields = {field.name: field for field in shown(BLOB, payload(), ("subject",))}
     assert (fields["payload.share"].value(), fields["payload.names"].value()) == (0.5, ["é", "\u2028"])
