@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -63,6 +64,7 @@ from app.vault.ports import (
     KeyPath,
     NamedKey,
     Partition,
+    RootState,
     Scan,
     SubjectKey,
 )
@@ -70,6 +72,8 @@ from app.vault.ports import (
 _T = TypeVar("_T")
 _ASKED_AT_ONCE = 500
 _CHECKPOINT_WAIT = 1_000
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far the clocks of two hosts may be apart."""
 _DISK_FAULTS = ("disk i/o error", "database or disk is full", "could not fsync", "no space left on device")
 
 _PERMITTED = or_(ErasureRow.held_for.is_(None), ErasureRow.approved_at.is_not(None))
@@ -87,6 +91,8 @@ _DATA_KEY = (
     DataKeyRow.messages,
     DataKeyRow.doomed_by,
 )
+_SITE = tuple(getattr(ErasureSiteRow, each.name) for each in fields(ErasureSite))
+_KEPT = ErasureSiteRow.kept_until.is_not(None) & (ErasureSiteRow.root_state == RootState.ACTIVE)
 _INDEX_KEY = tuple(getattr(IndexKeyRow, each.name) for each in fields(IndexKey))
 
 # The two statements of every lease and every open, built once: building them costs more than running them.
@@ -192,6 +198,12 @@ class SqlKeyTransaction:
     def add_partition(self, partition: Partition) -> None:
         """Add it unless there is one."""
         self._insert_new(PartitionRow, [{**asdict(partition), "key_class": partition.key_class.value}])
+
+    def under_root(self, root: str) -> Sequence[Partition]:
+        """Return the partitions whose epoch key this root wraps."""
+        return [
+            _partition(row) for row in self._connection.execute(select(*_PARTITION).where(PartitionRow.root == root))
+        ]
 
     def claim(self, key_class: KeyClass, number: int, erasure_id: str) -> bool:
         """Claim it for one erasure."""
@@ -534,6 +546,13 @@ class SqlKeyTransaction:
         asked = select(ErasureRow.id).where(ErasureRow.state != ErasureState.CERTIFIED)
         return list(self._connection.execute(asked.order_by(ErasureRow.requested_at, ErasureRow.id)).scalars())
 
+    def unfinished_by_state(self) -> Sequence[tuple[ErasureState, int, datetime]]:
+        """Return (state, how many, since when the oldest was asked for) of those that have not ended."""
+        oldest = func.min(ErasureRow.requested_at)
+        asked = select(ErasureRow.state, func.count(), oldest).where(ErasureRow.state != ErasureState.CERTIFIED)
+        rows = self._connection.execute(asked.group_by(ErasureRow.state).order_by(ErasureRow.state))
+        return [(ErasureState(state), count, at) for state, count, at in rows]
+
     def startable(self, now: datetime, moved_before: datetime | None) -> Sequence[str]:
         """Return the ids of those that wait neither for people nor for a cooling period, oldest first."""
         begun = ErasureRow.state != ErasureState.REQUESTED
@@ -570,14 +589,23 @@ class SqlKeyTransaction:
                 update(ErasureRow).where(ErasureRow.id == erasure_id).values(approved_at=approval.at)
             )
 
+    def permit(self, erasure_id: str, at: datetime) -> None:
+        """Let an erasure begin without asking or waiting again."""
+        self._connection.execute(
+            update(ErasureRow).where(ErasureRow.id == erasure_id).values(approved_at=at, not_before=None)
+        )
+
     def acknowledge(self, erasure_id: str, at: datetime) -> None:
         """Note that no component holds a lease any more; raises `ErasureUnknown`."""
         if not self._changed(update(ErasureRow).where(ErasureRow.id == erasure_id).values(acknowledged_at=at)):
             raise ErasureUnknown
 
     def take(self, erasure_id: str, worker: str, now: datetime, until: datetime) -> bool:
-        """Let one worker have it for a while."""
-        free = or_(ErasureRow.worker.is_(None), ErasureRow.worker == worker, ErasureRow.worker_until <= now)
+        """Let one worker have it for a while. A hold that ends long after any could was taken before a clock was set
+        back: nobody waits for it.
+        """
+        over = or_(ErasureRow.worker_until <= now, ErasureRow.worker_until > until + _CLOCKS_DIFFER)
+        free = or_(ErasureRow.worker.is_(None), ErasureRow.worker == worker, over)
         return self._changed(
             update(ErasureRow).where(ErasureRow.id == erasure_id, free).values(worker=worker, worker_until=until)
         )
@@ -648,6 +676,29 @@ class SqlKeyTransaction:
         self._connection.execute(
             update(ErasureRow).where(ErasureRow.id == erasure_id).values(certificates=list(certificates))
         )
+
+    def kept_sites(self, until: datetime | None) -> Sequence[tuple[str, ErasureSite]]:
+        """Return (erasure, site) of each old root that is kept for backups, until a moment or at all."""
+        asked = select(ErasureSiteRow.erasure_id, *_SITE).where(_KEPT)
+        asked = asked if until is None else asked.where(ErasureSiteRow.kept_until <= until)
+        rows = self._connection.execute(asked.order_by(ErasureSiteRow.kept_until, ErasureSiteRow.erasure_id))
+        return [(row[0], ErasureSite(KeyClass(row[1]), *row[2:])) for row in rows]
+
+    def uncompleted(self) -> Sequence[str]:
+        """Return the certified ones that kept roots, keep none any more, and have no completion."""
+        of_it = ErasureSiteRow.erasure_id == ErasureRow.id
+        asked = select(ErasureRow.id).where(
+            ErasureRow.state == ErasureState.CERTIFIED,
+            ErasureRow.completions.is_(None),
+            exists().where(of_it, ErasureSiteRow.kept_until.is_not(None)),
+            ~exists().where(of_it, _KEPT),
+        )
+        return list(self._connection.execute(asked.order_by(ErasureRow.id)).scalars())
+
+    def save_completions(self, erasure_id: str, completions: Sequence[Mapping[str, Json]]) -> bool:
+        """Keep the signed completions; the first ones stay."""
+        none_yet = (ErasureRow.id == erasure_id, ErasureRow.completions.is_(None))
+        return self._changed(update(ErasureRow).where(*none_yet).values(completions=list(completions)))
 
     def add_probes(self, erasure_id: str, probes: Sequence[bytes]) -> None:
         """Keep what the scan will look for, turned."""

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from app.vault.batches import Batch
-from app.vault.certificate import certificates
+from app.vault.certificate import certificates, completions
 from app.vault.epochs import Epochs
 from app.vault.errors import (
     ErasureConflict,
@@ -34,7 +35,18 @@ from app.vault.errors import (
     UnknownRoot,
     UnknownSubject,
 )
-from app.vault.guarding import A_DAY, Reason, Terms, Wait, check_approver, hold_of, missing, together, wait_of
+from app.vault.guarding import (
+    A_DAY,
+    Reason,
+    Terms,
+    Wait,
+    check_approver,
+    hold_of,
+    irrevocable,
+    missing,
+    together,
+    wait_of,
+)
 from app.vault.inventory import inventory_root
 from app.vault.keys import Keep, KeyClass, Scope, Selector, Target
 from app.vault.partitions import Partitions
@@ -55,6 +67,7 @@ from app.vault.ports import (
     KeyTransaction,
     NamedKey,
     Partition,
+    RootDescription,
     RootState,
     Sign,
     SubjectKey,
@@ -67,10 +80,12 @@ from app.vault.wrapping import (
     data_key_name,
     fresh,
     index_key_name,
+    named,
     subject_key_name,
     wipe,
 )
 
+_T = TypeVar("_T")
 WORKER_LEASE: Final = timedelta(seconds=30)
 MOST_SITES: Final = 16
 """Partitions in one batch: about 65,000 keys to re-wrap, and no writer waits for more than that."""
@@ -303,6 +318,11 @@ class Erasures:
         with self._store.reading() as tx:
             return tuple(tx.unfinished())
 
+    def unfinished(self) -> Sequence[tuple[ErasureState, int, datetime]]:
+        """Return (state, how many, when the oldest was asked for) of erasures and rotations that have not ended."""
+        with self._store.reading() as tx:
+            return tx.unfinished_by_state()
+
     def held(self) -> tuple[str, ...]:
         """Return the ids of erasures that wait for people to agree, oldest first."""
         with self._store.reading() as tx:
@@ -338,8 +358,8 @@ class Erasures:
         with self._store.reading() as tx:
             chosen = tx.startable(at, None if idle is None else at - idle)
         for each in chosen:
-            _stopped(self._until_removed, each)
-        stops = {each: _stopped(lambda one: self.drive(one, now=now), each) for each in chosen}
+            _stopped(partial(self._until_removed, each))
+        stops = {each: _stopped(partial(self.drive, each, now=now)) for each in chosen}
         left = self.pending()
         stopped = {each: code for each, code in stops.items() if code is not None and each in left}
         return Driven(tuple(each for each in chosen if each not in left), left, stopped)
@@ -459,6 +479,7 @@ class Erasures:
         # Dsar rule 54: written outside before anything is destroyed, so that a restore can never undo it unseen.
         taken = [target for target in erasure.targets if target.whole or target.destroyed]
         self._tombstones.append([_tombstone(erasure, target) for target in taken])
+        self._warm_for_survivors(erasure)
         with self._store.writing() as tx:
             self._hold(tx, batch)
             for site in erasure.sites:
@@ -475,6 +496,19 @@ class Erasures:
             for target in erasure.targets:
                 self._remove_target(tx, erasure, target)
             return self._move(tx, erasure, ErasureState.KEY_ROW_REMOVED)
+
+    def _warm_for_survivors(self, erasure: Erasure) -> None:
+        """Have the epoch keys at hand under which survivors move; one whose root is gone has none to move."""
+        moving = {(each.key_class, each.partition) for each in erasure.targets if each.retained or not each.whole}
+        with self._store.reading() as tx:
+            places = [_partition(tx, site) for site in erasure.sites if (site.key_class, site.partition) in moving]
+        with suppress(RootDestroyed):
+            self._warm(places)
+
+    def _warm(self, partitions: Sequence[Partition]) -> None:
+        """Ask the provider before a transaction, not in it: it may be slow, and writers must not wait for it."""
+        for each in partitions:
+            self._epochs.wrapper(each)
 
     def _remove_target(self, tx: KeyTransaction, erasure: Erasure, target: ErasureTarget) -> None:
         subject_key = tx.subject_key(target.controller, target.subject, target.key_class, lock=True)
@@ -569,8 +603,9 @@ class Erasures:
             _check(key, under_old, under_new)
 
     def _commit(self, batch: Batch) -> ErasureState:
-        for site in batch.sites:
-            self._epochs.wrapper(_coming(site))
+        with self._store.reading() as tx:
+            olds = [_partition(tx, site) for site in batch.sites]
+        self._warm([*olds, *map(_coming, batch.sites)])
         with self._store.writing() as tx:
             self._hold(tx, batch)
             for site in batch.sites:
@@ -594,8 +629,8 @@ class Erasures:
     def _destroy(self, batch: Batch) -> ErasureState:
         # The commit is durable; its copies in the log must be gone before the root is.
         self._store.checkpoint()
-        ended = [self._destroy_site(site) for site in batch.sites]
-        scheduled = any(site.root_state == RootState.SCHEDULED for site in ended)
+        ended = [self._end_site(site, batch) for site in batch.sites]
+        scheduled = any(site.root_state != RootState.DESTROYED for site in ended)
         new = ErasureState.SCHEDULED if scheduled else ErasureState.OLD_ROOT_DESTROYED
         with self._store.writing() as tx:
             self._hold(tx, batch)
@@ -605,24 +640,38 @@ class Erasures:
             tx.release(batch.id)
             return self._move_all(tx, batch, new)
 
+    def _end_site(self, site: ErasureSite, batch: Batch) -> ErasureSite:
+        """Destroy the old root, or note until when it is kept so that backups of the key store restore survivors."""
+        committed = max((each.committed_at for each in batch.members if each.committed_at is not None), default=None)
+        if committed is None or not self._terms.window or site.old_root is None:
+            return self._destroy_site(site)
+        self._epochs.forget(site.old_root)
+        told = self._provider.describe(site.old_root)
+        if told.state is not RootState.ACTIVE:
+            return _told(site, told)
+        promised = replace(told, irrevocable_at=irrevocable(committed, self._terms))
+        return replace(_told(site, promised), kept_until=committed + self._terms.window)
+
     def _destroy_site(self, site: ErasureSite) -> ErasureSite:
         if site.old_root is None or site.old_root == site.new_root:
             raise KeyDamaged
         with self._store.reading() as tx:
-            if _partition(tx, site).root == site.old_root:
+            if tx.under_root(site.old_root):
                 raise SurvivorUnverified
-        self._provider.destroy(site.old_root)
-        self._epochs.forget(site.old_root)
-        told = self._provider.describe(site.old_root)
-        if told.state is RootState.ACTIVE:
+        told = self._shut(site.old_root)
+        return _told(site, told)
+
+    def _shut(self, root: str) -> RootDescription:
+        """Destroy a root and see that it opens nothing any more, whatever its provider says of it."""
+        key, name = fresh(self._random), named("regard.probe")
+        wrapped = _unless_gone(lambda: self._provider.wrap(root, key, name))
+        self._provider.destroy(root)
+        self._epochs.forget(root)
+        opened = wrapped and _unless_gone(lambda: self._provider.unwrap(root, wrapped, name))
+        told = self._provider.describe(root)
+        if opened or told.state is RootState.ACTIVE:
             raise RootStillAlive
-        return replace(
-            site,
-            root_state=told.state.value,
-            irrevocable_at=told.irrevocable_at,
-            assurance=told.assurance,
-            evidence=told.evidence,
-        )
+        return told
 
     def _scan(self, batch: Batch) -> ErasureState:
         """Search once for the traces of all of them: a trace of any stands on every certificate of the batch."""
@@ -646,6 +695,44 @@ class Erasures:
                 tx.save_certificates(erasure_id, signed)
             return self._move_all(tx, batch, ErasureState.CERTIFIED)
 
+    # After the window for backups
+
+    def end_windows(self) -> Driven:
+        """Destroy the old roots whose window is over, then sign for every erasure whose roots are all gone.
+
+        May be killed anywhere and called again. Returns the erasures completed now; `left` are those that still keep
+        a root, `stopped` tells what held one up.
+        """
+        now = self._clock.now()
+        with self._store.reading() as tx:
+            due = tx.kept_sites(now)
+        by_root: dict[str, list[tuple[str, ErasureSite]]] = {}
+        for erasure_id, site in due:
+            by_root.setdefault(site.old_root or "", []).append((erasure_id, site))
+        stops = {notes[0][0]: _stopped(partial(self._end_root, notes)) for notes in by_root.values()}
+        completed = self._complete(now)
+        with self._store.reading() as tx:
+            left = tuple(dict.fromkeys(erasure_id for erasure_id, _ in tx.kept_sites(None)))
+        return Driven(completed, left, {each: code for each, code in stops.items() if code is not None})
+
+    def _end_root(self, notes: Sequence[tuple[str, ErasureSite]]) -> None:
+        """One root may stand in the notes of several erasures: those of its batch."""
+        ended = self._destroy_site(notes[0][1])
+        with self._store.writing() as tx:
+            for erasure_id, own in notes:
+                tx.save_site(erasure_id, _as_ended(own, ended))
+
+    def _complete(self, now: datetime) -> tuple[str, ...]:
+        with self._store.reading() as tx:
+            found = [_known(tx, each) for each in tx.uncompleted()]
+        made = [(each.id, completions(each, now, self._sign)) for each in found]
+        with self._store.writing() as tx:
+            return tuple(erasure_id for erasure_id, signed in made if tx.save_completions(erasure_id, signed))
+
+    def completions(self, erasure_id: str) -> tuple[Mapping[str, Json], ...]:
+        """Return the signed words that old roots kept for backups are gone; raises `ErasureUnknown`."""
+        return self.journal(erasure_id).completions
+
     # After a restore
 
     def replay(self, tombstones: Sequence[Tombstone]) -> tuple[str, ...]:
@@ -660,6 +747,8 @@ class Erasures:
 
     def _replay_one(self, tx: KeyTransaction, replay_id: str, origin: str, stones: Sequence[Tombstone]) -> None:
         journalled = tx.erasure(origin)
+        if journalled is not None and journalled.state is ErasureState.REQUESTED:
+            tx.permit(origin, self._clock.now())  # its tombstone says that it was agreed to and had cooled down
         if (journalled is not None and journalled.state is not _ENDED) or tx.erasure(replay_id) is not None:
             return
         _lock_partitions(tx, [(each.controller, each.subject, each.key_class) for each in stones])
@@ -675,6 +764,14 @@ class Erasures:
             if tx.subject_key(stone.controller, stone.subject, stone.key_class) is None:
                 at = datetime.fromisoformat(stone.at)
                 tx.close_subject(stone.controller, stone.subject, stone.key_class, at, origin)
+
+
+def _unless_gone(work: Callable[[], _T]) -> _T | None:
+    """Ask a provider about a root that may be destroyed already."""
+    try:
+        return work()
+    except (RootDestroyed, UnknownRoot):
+        return None
 
 
 def _opened(
@@ -764,10 +861,10 @@ def _known(tx: KeyTransaction, erasure_id: str) -> Erasure:
     return found
 
 
-def _stopped(going: Callable[[str], object], erasure_id: str) -> str | None:
+def _stopped(going: Callable[[], object]) -> str | None:
     """Return the code of what held up this one erasure."""
     try:
-        going(erasure_id)
+        going()
     except _STOPS as fault:
         return fault.code
     return None
@@ -786,6 +883,16 @@ def _takes_people(target: Target) -> bool:
 
 def _is_person(found: _Found) -> bool:
     return _takes_people(found.target) and found.subject_key.key_class is KeyClass.DATA
+
+
+def _told(site: ErasureSite, told: RootDescription) -> ErasureSite:
+    return replace(
+        site,
+        root_state=told.state.value,
+        irrevocable_at=told.irrevocable_at,
+        assurance=told.assurance,
+        evidence=told.evidence,
+    )
 
 
 def _as_ended(own: ErasureSite, ended: ErasureSite) -> ErasureSite:

@@ -78,6 +78,8 @@ class Indexes:
         self._clock = clock
         self._random = random
         self._pace = Pace(clock, look_ups_a_minute)
+        self.looked = 0
+        """How many look-ups were asked for since this process began, refused ones among them."""
 
     def blind(self, controller: str, field: str, value: str) -> BlindIndex:
         """Return what to store for `value` (already normalised) under the field's newest key."""
@@ -85,6 +87,7 @@ class Indexes:
 
     def blinds(self, controller: str, field: str, value: str) -> tuple[BlindIndex, ...]:
         """Return what to look for: one for each epoch of the field's key, newest first. Raises `TooManyLookUps`."""
+        self.looked += 1
         if not self._pace.take():
             raise TooManyLookUps
         return tuple(self._all(controller, field, value))

@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.factory import create_app
-from app.http import api, health, outbox
+from app.http import api, health, metering, outbox
 from app.http.authorizations import OwnUnits
 from app.http.doors import Doors
 from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprint
@@ -45,7 +45,12 @@ def application(house: House) -> Flask:
     sent = mailer(house.settings, house.units.clock)
     if isinstance(sent, LocalOutbox):
         rooms.append(outbox.blueprint(sent))
-    return create_app(page_doors(house, services), rooms)
+    token = house.settings.metrics_token.reveal()
+    if token:
+        rooms.append(metering.blueprint(house.metrics, token))
+    app = create_app(page_doors(house, services), rooms)
+    metering.count_requests(app, house.metrics)
+    return app
 
 
 def _checks(house: House) -> dict[str, health.Check]:
@@ -94,7 +99,9 @@ def authorization_services(house: House) -> OAuthServices:
     units = house.units
 
     def judge(unit: Joined, question: Question) -> Permit | Deny:
-        return usecases.judge(_law(unit), house.policy, question)
+        found = usecases.judge(_law(unit), house.policy, question)
+        house.metrics.decided(*(("deny", found.reason.value) if isinstance(found, Deny) else ("permit", "permitted")))
+        return found
 
     def party_live(_unit: Joined, client: Client, at: datetime) -> bool:
         today = local_day(house.policy, ControllerId(client.controller), at)

@@ -20,7 +20,7 @@ def serving(house: House) -> Wsgi:
 
 def fast_lane(house: House, doors: Wsgi) -> FastLane:
     """Return the lane in front of `doors`; the connections it holds end with it (`FastLane.close`)."""
-    return FastLane(doors, authorization_services(house), _Reads(HotReads(house.records)))
+    return FastLane(doors, authorization_services(house), _Reads(HotReads(house.records)), house.metrics.answered)
 
 
 class _Reads:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
@@ -17,6 +18,7 @@ from app import policyfiles
 from app.calendars import Calendars
 from app.ledger.checkpoint import NoteSigner
 from app.machine import RandomIds, SystemClock
+from app.metrics import Metrics
 from app.profiles import HOUSE, Profiles
 from app.sdk.sealed import key_id_of
 from app.servicekeys import kept_service_key
@@ -33,6 +35,7 @@ from app.wiring.founding import LEDGER_KEY, SchemaBehind, found, look, refuse_on
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
 from app.wiring.restoring import Restoring
+from app.wiring.rotating import IndexSchedule
 from app.wiring.sweeping import sweeps
 from app.wiring.vaults import tombstones_of, vault_over
 from app.workflows.cases import Waits
@@ -45,11 +48,11 @@ from consent.vocabulary import ControllerId, SubjectRef
 from dsar.practice import read_practice
 
 _LEDGER_NAME = "regard.ledger"
+_NOT_PERMITTED = "42501"
+"""PostgreSQL: insufficient_privilege."""
 _OWN = SubjectRef("house")
 """Under whose keys a controller's own secrets rest: ledger entries about nobody, mail on its way."""
 
-_NOT_PERMITTED = "42501"
-"""PostgreSQL: insufficient_privilege."""
 
 class UnknownControllerError(LookupError):
     """The settings name no controller of the pack, or the pack has several and the settings name none."""
@@ -77,6 +80,7 @@ class House:
     casework: Casework
     consentwork: ConsentWork
     integrator: Integrator
+    metrics: Metrics
     restoring: Restoring
 
     def start(self) -> None:
@@ -107,7 +111,8 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     records = open_engine(settings.records_url.reveal())
     keys = open_engine(settings.keys_url.reveal(), keys=True)
     look(settings, records, keys)
-    vault = vault_over(settings, keys, clock, unnamed=_unnamed(policy))
+    metrics = Metrics()
+    vault = vault_over(settings, keys, clock, unnamed=_unnamed(policy), noted=metrics.asked_provider)
     work = DurableWork(records, clock, handlers or {}, executor=settings.executor)
     controller = _controller(settings, policy)
     sealer = OwnSeals(vault, controller)
@@ -130,6 +135,8 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         prepare=lambda: work.migrate() if records.dialect.name == "sqlite" else None,
     )
     work.sweep_with({"replays": restoring.finish})
+    schedule = IndexSchedule(units, vault, profiles, controller, timedelta(days=settings.index_rekey_days))
+    work.sweep_with({"indexes": schedule.sweep})
     work.sweep_with({**sweeps(units), **casework.sweeps(), "pool": lambda: expire_pool(units, vault)})
     ledger = LeafStore(records, NoteSigner(_LEDGER_NAME, kept_service_key(folder / LEDGER_KEY)), clock)
     return House(
@@ -147,6 +154,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         casework=casework,
         consentwork=consentwork,
         integrator=Integrator(ledger, SQLAlchemyError),
+        metrics=metrics,
         restoring=restoring,
     )
 
@@ -176,15 +184,6 @@ def migrate(settings: Settings) -> None:
         found(settings, records, keys)
 
 
-def _make_job_tables(settings: Settings, records: Engine) -> None:
-    """On PostgreSQL the role that serves may make no tables; on SQLite the process that launches makes them."""
-    if records.dialect.name == "sqlite":
-        return
-    work = DurableWork(records, SystemClock(), {}, executor=settings.executor)
-    work.migrate()
-    work.stop()
-
-
 @contextmanager
 def _told_who_may() -> Iterator[None]:
     try:
@@ -193,6 +192,15 @@ def _told_who_may() -> Iterator[None]:
         if getattr(fault.orig, "sqlstate", None) != _NOT_PERMITTED:
             raise
         raise SchemaBehind("the schema is behind: run `regard db upgrade` as the owner of both databases") from None
+
+
+def _make_job_tables(settings: Settings, records: Engine) -> None:
+    """On PostgreSQL the role that serves may make no tables; on SQLite the process that launches makes them."""
+    if records.dialect.name == "sqlite":
+        return
+    work = DurableWork(records, SystemClock(), {}, executor=settings.executor)
+    work.migrate()
+    work.stop()
 
 
 @contextmanager
