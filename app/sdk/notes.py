@@ -26,6 +26,7 @@ _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 KEY_ID_BYTES = 4
 _PUBLIC_BYTES = 32
 _TIME_BYTES = 8
+_LAST_SECOND = 2**63 - 1
 
 
 class NoteError(SdkError):
@@ -135,6 +136,8 @@ class Verifier:
         message = body.encode()
         if self.algorithm is Algorithm.COSIGNATURE:
             time, value = int.from_bytes(value[:_TIME_BYTES], "big"), value[_TIME_BYTES:]
+            if time > _LAST_SECOND:
+                raise NoteError("note.signature", f"the time of {self.name} is beyond the format's")
             message = cosigned_bytes(body, time)
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(value, message)
@@ -150,8 +153,17 @@ def cosigned_bytes(body: str, time: int) -> bytes:
 
 def write_note(body: str, signatures: Sequence[Signature]) -> str:
     """Write body and signature lines as one text."""
-    lines = (f"— {s.name} {base64.b64encode(s.key_id + s.value).decode()}\n" for s in signatures)
-    return f"{body}\n{''.join(lines)}"
+    return f"{body}\n{''.join(map(signature_line, signatures))}"
+
+
+def signature_line(signature: Signature) -> str:
+    """Write one signature line, with its line feed."""
+    return f"— {signature.name} {base64.b64encode(signature.key_id + signature.value).decode()}\n"
+
+
+def parse_signature_line(line: str) -> Signature:
+    """Read one signature line, with or without its line feed. Raises NoteError `note.malformed`, `note.base64`."""
+    return _signature(line.removesuffix("\n"))
 
 
 def parse_note(text: str) -> Note:

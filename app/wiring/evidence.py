@@ -49,7 +49,7 @@ def opened_evidence(
             payload={
                 "about": selection.about.value,
                 "refs": list(selection.refs),
-                "hidden": [*sorted(hide), *sorted(without)],
+                "hidden": shut,
             },
         )
         unit.commit()
