@@ -84,6 +84,8 @@ class CloudKms:
         self.lag = 0
         """How many questions about a new key, or a new alias, are answered as if it was not there."""
         self.page = 50
+        self.stale = 0
+        """How many uses of a key go through after it was shut."""
         self.fault: Callable[[str], None] = lambda _operation: None
         """Called before each operation; may raise `Refusal` or sleep."""
         self.after: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _operation, answer: answer
@@ -134,6 +136,9 @@ class CloudKms:
 
     def _usable(self, key_id: str) -> CloudKey:
         key = self._find(key_id, by_alias=True)
+        if key.state != "Enabled" and self.stale:
+            self.stale -= 1
+            return key
         if key.state == "Disabled":
             raise Refusal("DisabledException", f"{key.arn} is disabled.")
         return _in(key, "Enabled")

@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import Engine
 
 from app.store.engine import open_engine
+from app.store.keystore import SqlKeyStore
 from app.vault.core import Vault
 from app.vault.errors import Erased, ProviderUnavailable, RootDestroyed, RootStillAlive
-from app.vault.keys import Target
+from app.vault.keys import KeyClass, Target
 from app.vault.ports import ErasureState, KeyProvider, RootState
+from app.vault.wrapping import epoch_name
 from tests.databases import sqlite_database
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
 
@@ -30,7 +32,10 @@ class CloudStory:
         self.vault = self.started()
         self.vault.create_subjects(CONTROLLER, [GONE, KEPT])
         self.records = {each: self.vault.seal(scope(each), "r", each.encode()) for each in (GONE, KEPT)}
-        self.old_root = ""
+        with SqlKeyStore(engine).reading() as tx:
+            partition = tx.partition(KeyClass.DATA, 0)
+        assert partition is not None
+        self.before = partition
 
     def started(self) -> Vault:
         """The vault of a service that has just been started: no key in memory."""
@@ -44,19 +49,18 @@ class CloudStory:
 
     def assert_certified(self, window: timedelta) -> None:
         """Irrevocable when the window ends, shut now, and everybody else open; then gone for good."""
-        journal = self.vault.erasures.journal("era_1")
-        (certificate,) = journal.certificates
+        (certificate,) = self.vault.erasures.certificates("era_1")
         (site,) = certificate["partitions"]
         root = site["old_root"]
         end = self.clock.now() + window
         assert root["state"] == "scheduled"
         assert root["irrevocable_at"] == certificate["irrevocable_at"] == end.isoformat(timespec="seconds")
         assert root["assurance"] == f"C: unusable now, irrevocable on {end:%Y-%m-%d}"
-        assert root["evidence"]["root"] == journal.sites[0].old_root
+        assert root["evidence"]["root"] == self.before.root
         self._assert_shut()
         self.clock.pass_(seconds=window.total_seconds() + 60)
         self._assert_shut()
-        told = self._make().describe(str(journal.sites[0].old_root))
+        told = self._make().describe(self.before.root)
         assert told.state is RootState.DESTROYED
         assert told.irrevocable_at is not None
         assert abs(told.irrevocable_at - end) < timedelta(seconds=1)
@@ -65,9 +69,8 @@ class CloudStory:
         assert self.opens(KEPT)
         with pytest.raises(Erased):
             self.opens(GONE)
-        site = self.vault.erasures.journal("era_1").sites[0]
         with pytest.raises(RootDestroyed):
-            self._make().unwrap(str(site.old_root), bytes(200), b"")
+            self._make().unwrap(self.before.root, self.before.epoch_wrapped, epoch_name("data", 0, 1))
 
     def assert_steps(self) -> None:
         steps = []

@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from app.vault.errors import KeyDamaged, ProviderUnavailable, RootDestroyed, UnknownRoot, VaultError
 from app.vault.keys import KeyClass
 from app.vault.ports import RootName, RootState
+from app.vault.providers import settling
 from app.vault.providers.aws import AwsKms
 from tests.contract.aws_provider import PASSING, REGION, SESSION, CloudKms, aws_kms, cloud, failing, slow
 from tests.contract.cloud_story import CloudStory, on_sqlite
@@ -46,8 +47,9 @@ def enabled(world: CloudKms) -> list[str]:
 # The wire
 
 
-def test_the_wire_shape_is_that_of_moto() -> None:
-    """The same calls against an independent reading of the API; its key states are too lenient to test with."""
+def test_the_wire_shape_is_that_of_moto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same calls against an independent reading of the API, whose keys work on while they are pending deletion."""
+    monkeypatch.setattr(settling, "sleep", lambda _seconds: None)
     clock = SetClock()
     with mock_aws():
         kms = AwsKms(REGION, clock=clock)
@@ -59,7 +61,8 @@ def test_the_wire_shape_is_that_of_moto() -> None:
         for damaged in ((root, wrapped, b"other"), (other, wrapped, b"n")):
             with pytest.raises(KeyDamaged):
                 kms.unwrap(*damaged)
-        kms.destroy(root)
+        with pytest.raises(ProviderUnavailable, match="does not show yet"):
+            kms.destroy(root)
         assert kms.describe(root).state is RootState.SCHEDULED
         assert kms.describe(other).state is RootState.ACTIVE
         with pytest.raises(RootDestroyed):
@@ -183,6 +186,18 @@ def test_destroying_goes_on_where_it_stopped(kms: AwsKms, world: CloudKms, opera
     assert kms.describe(root).irrevocable_at == world.clock.now() + WINDOW
     world.clock.pass_(days=8)
     assert kms.describe(root).irrevocable_at == world.clock.now() - timedelta(days=1)
+
+
+def test_destroyed_means_that_using_it_was_tried(kms: AwsKms, world: CloudKms, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that is not everywhere yet does not make a certificate say "unusable now"."""
+    root = kms.create_root(FIRST)
+    world.stale = 3
+    kms.destroy(root)
+    assert world.stale == 0
+    monkeypatch.setattr(settling, "sleep", lambda _seconds: None)
+    world.stale = 100
+    with pytest.raises(ProviderUnavailable, match="does not show yet"):
+        kms.destroy(root)
 
 
 def test_destroying_is_never_undone_by_an_earlier_generation(kms: AwsKms, world: CloudKms) -> None:
@@ -502,14 +517,13 @@ def test_an_erasure_destroys_later(story: CloudStory, world: CloudKms, operation
 def test_an_erasure_does_not_certify_a_key_that_came_back(story: CloudStory, world: CloudKms) -> None:
     cancelled: list[str] = []
 
-    def cancel(operation: str, answer: dict[str, Any]) -> dict[str, Any]:
+    def cancel(operation: str) -> None:
         pending = [key for key in world.keys.values() if key.state == "PendingDeletion"]
-        if operation == "ListResourceTags" and pending and not cancelled:
+        if operation == "Decrypt" and pending and not cancelled:
             pending[0].state, pending[0].deletion = "Enabled", None
             cancelled.append(pending[0].id)
-        return answer
 
-    world.after = cancel
+    world.fault = cancel
     story.assert_still_alive()
     assert len(cancelled) == 1
     story.assert_certified(WINDOW)

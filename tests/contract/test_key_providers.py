@@ -24,7 +24,7 @@ from app.vault.errors import (
 from app.vault.keys import KeyClass
 from app.vault.ports import KeyProvider, RootName, RootState
 from app.vault.providers.file import FileKeyring
-from tests.contract import aws_provider, openbao_provider, pkcs11_provider
+from tests.contract import aws_provider, gcp_provider, openbao_provider, pkcs11_provider
 from tests.mechanism.vaults import SetClock
 
 Make = Callable[[Path], KeyProvider]
@@ -41,6 +41,7 @@ def file_keyring(folder: Path) -> FileKeyring:
 PROVIDERS: dict[str, Make] = {
     "aws": aws_provider.aws_kms,
     "file": file_keyring,
+    "gcp": gcp_provider.gcp_kms,
     "openbao": openbao_provider.transit,
     "pkcs11": pkcs11_provider.open_token,
 }

@@ -17,13 +17,11 @@ when this module is imported.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from threading import Lock
-from time import sleep
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import boto3
 from botocore.config import Config
@@ -35,6 +33,7 @@ from app.vault.keys import KeyClass
 from app.vault.ports import Clock, RootDescription, RootName, RootState
 from app.vault.providers.hush import hush
 from app.vault.providers.proof import blob_of, marked, proven
+from app.vault.providers.settling import settled
 
 _TAGS_PER_MARKER: Final = 40
 """Of the 50 tags a KMS key may have; the rest is the operator's."""
@@ -145,6 +144,7 @@ class AwsKms:
             self._note(name, self._clock.now() + timedelta(days=self._days))
             key = self._delete(arn, key["KeyId"])
         self._note(name, key["DeletionDate"])
+        settled(lambda: self._refuses(arn))
 
     def describe(self, root: str) -> RootDescription:
         """Return the state read back from KMS: only a date of deletion makes it SCHEDULED, only its absence DESTROYED.
@@ -191,8 +191,8 @@ class AwsKms:
         """Make a key under an alias. Of two who do so at once the alias keeps one; the other deletes its own key."""
         listed = [{"TagKey": key, "TagValue": value} for key, value in tags.items()]
         made: str = self._call("create_key", Description=description, Tags=listed)["KeyMetadata"]["KeyId"]
-        _settled(lambda: self._give(alias, made))
-        found = _settled(lambda: self._key(alias))
+        settled(lambda: self._give(alias, made))
+        found = settled(lambda: self._key(alias))
         # Not by the answer to CreateAlias: after a lost answer, the second attempt meets the alias of the first.
         if found["KeyId"] != made:
             self._call("schedule_key_deletion", KeyId=made, PendingWindowInDays=_WINDOWS[0])
@@ -219,11 +219,21 @@ class AwsKms:
             # Somebody else scheduled it meanwhile: the state that is read back decides.
             if refusal.reason != "KMSInvalidStateException":
                 raise
-        return _settled(lambda: self._pending(arn))
+        return settled(lambda: self._pending(arn))
 
     def _pending(self, arn: str) -> dict[str, Any] | None:
         key = self._key(arn)
         return key if key is not None and key["KeyState"] == "PendingDeletion" else None
+
+    def _refuses(self, arn: str) -> bool:
+        """Whether the key is shut in fact: a change of state takes its time to be everywhere."""
+        try:
+            self._call("encrypt", KeyId=arn, Plaintext=b"regard: is this key shut?")
+        except _Refused as refusal:
+            if refusal.reason not in _SHUT:
+                raise
+            return True
+        return False
 
     def _marker(self, name: RootName) -> str:
         return self._alias(f"spent-{name.key_class}-{name.partition // _TAGS_PER_MARKER}")
@@ -332,17 +342,3 @@ def _mark(value: str) -> _Mark:
         return _Mark(int(generation), datetime.fromisoformat(at).astimezone(UTC))
     except ValueError:
         raise ProviderUnavailable("a marker's tag is not one of Regard's") from None
-
-
-_Found = TypeVar("_Found")
-
-
-def _settled(look: Callable[[], _Found | None]) -> _Found:
-    """Look until something is there: KMS is consistent in the end, mostly within a second; three at most."""
-    for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, None):
-        found = look()
-        if found:
-            return found
-        if pause is not None:
-            sleep(pause)
-    raise ProviderUnavailable("KMS does not show yet what was just done")
