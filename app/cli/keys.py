@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from app.cli.configured import FAULTY, MISUSED
+from app.cli.drill import drill
 from app.cli.opening import opened
 from app.sdk.sealed import SealError
 from app.vault.core import Vault
@@ -29,6 +30,9 @@ OPENS = "opens"
 @click.group()
 def keys() -> None:
     """The key store."""
+
+
+keys.add_command(drill)
 
 
 @keys.command("backup")
