@@ -160,6 +160,18 @@ class RootStillAlive(VaultError):
     code = "root_still_alive"
 
 
+class RootReused(VaultError):
+    """The provider gave a root that another partition lives under: destroyed for one, it would take the other along."""
+
+    code = "root_reused"
+
+
+class NotMovedYet(VaultError):
+    """A partition is still under a root of the provider that is moved away from; no old root was destroyed."""
+
+    code = "not_moved_yet"
+
+
 class TombstonesDamaged(VaultError):
     """A line of the tombstone file fails its checksum; do not serve before it is mended."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.vault.errors import RootReused
 from app.vault.keys import KeyClass
 from app.vault.ports import KeyProvider, KeyStore, Partition, RootName
 from app.vault.wrapping import Random, epoch_name, fresh, wipe
@@ -42,8 +43,14 @@ class Partitions:
         return made if made is not None else new
 
     def new_generation(self, key_class: KeyClass, number: int, generation: int) -> Partition:
-        """Make a root and an epoch key for a generation; nothing is stored."""
+        """Make a root and an epoch key for a generation; nothing is stored. Raises `RootReused`."""
         root = self._provider.create_root(RootName(key_class, number, generation))
+        with self._store.reading() as tx:
+            if any(
+                (each.key_class, each.number, each.generation) != (key_class, number, generation)
+                for each in tx.under_root(root)
+            ):
+                raise RootReused
         epoch = fresh(self._random)
         wrapped = self._provider.wrap(root, epoch, epoch_name(key_class, number, generation))
         wipe(epoch)
