@@ -31,9 +31,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import hvac
 import requests
 from hvac.adapters import RawAdapter
+from hvac.api.secrets_engines import Transit
 
 from app.vault.errors import KeyDamaged, ProviderUnavailable, RootDestroyed, RootExposed, UnknownRoot
 from app.vault.keys import KeyClass
@@ -124,15 +124,11 @@ class OpenBaoTransit:
         # Neither a proxy nor a password nor an authority out of the environment: keys pass here.
         session.trust_env = False
         session.verify = True if ca is None else str(ca)
-        self._client = hvac.Client(
-            url=url,
-            token="",
-            session=session,
-            timeout=timeout,
-            allow_redirects=False,
-            adapter=RawAdapter,
-            ignore_exceptions=True,
+        # Not hvac's own client, which looks for a token, an address and a certificate in the environment.
+        self._adapter = RawAdapter(
+            base_uri=url, session=session, timeout=timeout, allow_redirects=False, ignore_exceptions=True
         )
+        self._transit = Transit(self._adapter)
 
     def __repr__(self) -> str:
         return "OpenBaoTransit(...)"
@@ -263,7 +259,7 @@ class OpenBaoTransit:
         response, told = None, "the token is not one"
         try:
             if self._token_fits():
-                response = getattr(self._client.secrets.transit, work)(mount_point=self._mount, **asked)
+                response = getattr(self._transit, work)(mount_point=self._mount, **asked)
         except OSError as fault:
             told = f"no answer ({type(fault).__name__})"
         asked.clear()
@@ -274,7 +270,7 @@ class OpenBaoTransit:
     def _token_fits(self) -> bool:
         """Take the present token; what cannot stand in a header would be quoted by the library's error."""
         token = self._token if isinstance(self._token, str) else self._token()
-        self._client.token = token
+        self._adapter.token = token
         return re.fullmatch(r"[!-~]+", token) is not None
 
 
