@@ -88,22 +88,43 @@ class _Page:
         yield speech.gettext("Person, by reference"), str(found["subject"])
         yield speech.gettext("Asked for"), self._moment("requested_at")
         yield speech.gettext("Carried out"), self._moment("committed_at")
-        yield speech.gettext("Cannot be undone since"), self._moment("irrevocable_at")
+        label = (
+            speech.gettext("Cannot be undone from") if self._kept_until() else speech.gettext("Cannot be undone since")
+        )
+        yield label, self._moment("irrevocable_at")
         yield speech.gettext("Certified"), self._moment("certified_at")
 
     def _moment(self, name: str) -> str:
         said = self._certificate.get(name)
         if not isinstance(said, str):
             return self.gettext("not known yet")
-        at, speech = datetime.fromisoformat(said), self._speech
+        return self._at(datetime.fromisoformat(said))
+
+    def _at(self, at: datetime) -> str:
+        speech = self._speech
         return f"{speech.moment(at)} ({format_datetime(at, 'OOOO', tzinfo=speech.zone, locale=speech.locale.value)})"
 
     def _statement(self) -> Iterable[str]:
-        yield self.gettext(
-            "The keys that opened the data of this person are destroyed. "
-            "Without them the data cannot be read, in the service, in its copies or in its backups."
-        )
+        until = self._kept_until()
+        if until is None:
+            yield self.gettext(
+                "The keys that opened the data of this person are destroyed. "
+                "Without them the data cannot be read, in the service, in its copies or in its backups."
+            )
+        else:
+            yield self.gettext(
+                "The keys that opened the data of this person are removed: the service cannot read the data any more. "
+                "An old backup of the keys would still open it until %(until)s, when the root keys it needs are "
+                "destroyed. A second signed document says so once it is done.",
+                until=self._at(until),
+            )
         yield self.gettext("Destroying keys is not making anything anonymous, and nothing here says so.")
+
+    def _kept_until(self) -> datetime | None:
+        """Return until when an old root key lives on for backups; None where none does (`key_backup_window`)."""
+        roots = [cast("Mapping[str, Json]", site["old_root"]) for site in _maps(self._certificate["partitions"])]
+        told = [root["kept_until"] for root in roots if root["state"] == "active" and "kept_until" in root]
+        return max((datetime.fromisoformat(str(at)) for at in told), default=None)
 
     def _destroyed(self) -> Iterable[str]:
         """By category: people read what, not which key; the ids are in the attached data."""
@@ -163,6 +184,7 @@ class _Page:
         known = {
             "destroyed": self._speech.gettext("destroyed"),
             "scheduled": self._speech.gettext("out of use, its destruction is scheduled"),
+            "active": self._speech.gettext("kept for backups of the keys, its destruction is scheduled"),
         }
         return known.get(state, state)
 

@@ -195,6 +195,11 @@ class SqlKeyTransaction:
         row = self._connection.execute(asked.with_for_update() if lock else asked).one_or_none()
         return None if row is None else _partition(row)
 
+    def partitions(self) -> Sequence[Partition]:
+        """Return all of them."""
+        asked = select(*_PARTITION).order_by(PartitionRow.key_class, PartitionRow.number)
+        return [_partition(row) for row in self._connection.execute(asked)]
+
     def add_partition(self, partition: Partition) -> None:
         """Add it unless there is one."""
         self._insert_new(PartitionRow, [{**asdict(partition), "key_class": partition.key_class.value}])

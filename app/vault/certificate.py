@@ -5,6 +5,8 @@ version. The signature covers `canonical(certificate without "signature")`: JSON
 One certificate names one subject, however many were erased together. Keys of categories that the house names to nobody
 (dsar rule 42) are in no list of it; the erasure's journal in the key store has them all. It says "keys
 destroyed"; destroying keys is not making anything anonymous, and the certificate does not say so.
+Where old root keys are kept for backups (`key_backup_window`), it says "keys removed" and when nothing will bring them
+back; a second signed document, the completion, names the certificate by its digest and says that it is so.
 """
 
 from __future__ import annotations
@@ -13,11 +15,18 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 
 from app.vault.epochs import EPOCH_LIFE
 from app.vault.ports import Erasure, ErasureSite, ErasureTarget, Json, NamedKey, RootState, Sign
 
 VERSION = 1
+DESTROYED = "keys destroyed"
+REMOVED = "keys removed; destroyed for good at irrevocable_at"
+KEPT_FOR_BACKUPS = (
+    "that a backup of the key store from before opens nothing: it does until each old root's kept_until, which the "
+    "service itself refuses"
+)
 DOES_NOT_PROVE = (
     "that nobody copied plaintext out before the keys were destroyed",
     "that nobody kept the key provider's own keys from before together with an old copy of the key store",
@@ -42,6 +51,35 @@ def certificates(
     return tuple(_signed(document, sign) for document in documents)
 
 
+def completions(erasure: Erasure, now: datetime, sign: Sign) -> tuple[Mapping[str, Json], ...]:
+    """Return, for each certificate of an erasure, the signed word that the old roots kept for backups are gone."""
+    return tuple(_signed(_completion(erasure, each, now), sign) for each in erasure.certificates)
+
+
+def _completion(erasure: Erasure, certificate: Mapping[str, Json], now: datetime) -> dict[str, Json]:
+    sites = _sites_of(erasure, str(certificate["controller"]), str(certificate["subject"]))
+    return {
+        "type": "regard.erasure.completion",
+        "version": VERSION,
+        "statement": DESTROYED,
+        **{name: certificate[name] for name in ("erasure", "controller", "subject")},
+        "certificate": sha256(canonical(certificate)).hexdigest(),
+        "irrevocable_at": _irrevocable(sites),
+        "completed_at": _moment(now),
+        "partitions": [_site(site) for site in sites],
+    }
+
+
+def _sites_of(erasure: Erasure, controller: str, subject: str) -> list[ErasureSite]:
+    targets = [each for each in erasure.targets if (each.controller, each.subject) == (controller, subject)]
+    places = {(each.key_class, each.partition) for each in targets}
+    return [site for site in erasure.sites if (site.key_class, site.partition) in places]
+
+
+def _is_kept(site: ErasureSite) -> bool:
+    return site.kept_until is not None and site.root_state == RootState.ACTIVE
+
+
 def _without(target: ErasureTarget, unnamed: Collection[str]) -> ErasureTarget:
     def shown(keys: Sequence[NamedKey]) -> tuple[NamedKey, ...]:
         return tuple(key for key in keys if key.category not in unnamed)
@@ -55,13 +93,13 @@ def _signed(document: dict[str, Json], sign: Sign) -> Mapping[str, Json]:
 
 def _document(erasure: Erasure, controller: str, subject: str, now: datetime) -> dict[str, Json]:
     targets = [each for each in erasure.targets if (each.controller, each.subject) == (controller, subject)]
-    places = {(each.key_class, each.partition) for each in targets}
-    sites = [site for site in erasure.sites if (site.key_class, site.partition) in places]
+    sites = _sites_of(erasure, controller, subject)
+    kept = any(map(_is_kept, sites))
     committed = erasure.committed_at or now
     return {
         "type": "regard.erasure",
         "version": VERSION,
-        "statement": "keys destroyed",
+        "statement": REMOVED if kept else DESTROYED,
         "erasure": erasure.id,
         "controller": controller,
         "subject": subject,
@@ -74,7 +112,7 @@ def _document(erasure: Erasure, controller: str, subject: str, now: datetime) ->
         "retained": [_named(key, each) for each in targets for key in each.retained],
         "partitions": [_site(site) for site in sites],
         "scan": _scan(erasure),
-        "does_not_prove": list(DOES_NOT_PROVE),
+        "does_not_prove": [*DOES_NOT_PROVE, *([KEPT_FOR_BACKUPS] if kept else [])],
     }
 
 
@@ -116,13 +154,15 @@ def _site(site: ErasureSite) -> Json:
             "irrevocable_at": _moment(site.irrevocable_at),
             "assurance": site.assurance,
             "evidence": site.evidence,
+            **({} if site.kept_until is None else {"kept_until": _moment(site.kept_until)}),
         },
     }
 
 
 def _irrevocable(sites: Sequence[ErasureSite]) -> str | None:
     """When the last of the old roots cannot come back; unknown as soon as one is unknown."""
-    moments = [site.irrevocable_at for site in sites if site.root_state in (RootState.DESTROYED, RootState.SCHEDULED)]
+    told = [site for site in sites if site.root_state in (RootState.DESTROYED, RootState.SCHEDULED) or _is_kept(site)]
+    moments = [site.irrevocable_at for site in told]
     known = [moment for moment in moments if moment is not None]
     return _moment(max(known)) if known and len(known) == len(sites) else None
 

@@ -422,14 +422,16 @@ class Erasures:
     def _take(self, erasure_id: str) -> Batch:
         now = self._clock.now()
         with self._store.writing() as tx:
-            self._take_one(tx, erasure_id, now)
-            # Read again: another worker may have taken a step between reading and taking.
+            seen = _known(tx, erasure_id)
+            ids = tx.members(seen.batch) if seen.batch is not None else (erasure_id,)
+            for each in ids:  # in order, so that two workers cannot wait for each other
+                self._take_one(tx, each, now)
+            # Read again: another worker may have taken a step, or it into a batch, between reading and taking.
             first = _known(tx, erasure_id)
+            if first.batch != seen.batch:
+                raise PartitionBusy
             if first.state is ErasureState.KEY_ROW_REMOVED and first.batch is None:
                 return self._gathered(tx, first, now)
-            ids = tx.members(first.batch) if first.batch is not None else (erasure_id,)
-            for each in ids:
-                self._take_one(tx, each, now)
             return Batch(first.batch or erasure_id, tuple(_known(tx, each) for each in ids))
 
     def _take_one(self, tx: KeyTransaction, erasure_id: str, now: datetime) -> None:

@@ -60,8 +60,9 @@ def wait_of(erasure: Erasure, leased_until: datetime | None, terms: Terms, now: 
     if erasure.state is ErasureState.REQUESTED:
         return _before_it_begins(erasure, leased_until, now)
     gathers = erasure.state is ErasureState.KEY_ROW_REMOVED and erasure.batch is None
-    # What a restore brought back was promised to be destroyed: it does not wait, and takes along who does.
-    if gathers and erasure.changed_at is not None and not erasure.id.endswith(REPLAYED):
+    # A rotation erases nobody; what a restore brought back was promised to be gone: they take along who waits.
+    at_once = not erasure.targets or erasure.id.endswith(REPLAYED)
+    if gathers and erasure.changed_at is not None and not at_once:
         due = batch_after(erasure.changed_at, terms.batch)
         return Wait(Reason.BATCH, due) if now < due else None
     return None

@@ -285,6 +285,10 @@ class KeyTransaction(Protocol):
     """One transaction on the key store; a row read with `lock` stays as it is until the end."""
 
     def partition(self, key_class: KeyClass, number: int, *, lock: bool = False) -> Partition | None: ...
+    def partitions(self) -> Sequence[Partition]:
+        """Return all of them, in the order in which everybody holds them."""
+        ...
+
     def add_partition(self, partition: Partition) -> None:
         """Add it unless there is one already."""
         ...

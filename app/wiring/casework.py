@@ -162,8 +162,9 @@ class Casework:
         return {"cases": self._look_again, "copies": self._purge_copies, "erasures": self._drive_erasures}
 
     def _drive_erasures(self) -> int:
-        """Drive the erasures nobody drives just now: the batch that is due, what was approved, what cooled down."""
-        return len(self.vault.erasures.drive_all(idle=_UNDRIVEN).ended)
+        """Drive the erasures nobody drives just now: what is due, approved, cooled down; roots whose window ended."""
+        erasures = self.vault.erasures
+        return len(erasures.drive_all(idle=_UNDRIVEN).ended) + len(erasures.end_windows().ended)
 
     def _purge_copies(self) -> int:
         """Remove the bytes of copies whose time is over, then say so, a unit of work each (dsar rules 58, 59)."""

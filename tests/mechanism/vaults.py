@@ -13,6 +13,8 @@ from sqlalchemy import Engine
 
 from app.store.keystore import SqlKeyStore
 from app.vault.core import Vault
+from app.vault.erasure import AT_ONCE
+from app.vault.guarding import Terms
 from app.vault.keys import Basis, KeyClass, Scope
 from app.vault.ports import Json, KeyProvider
 from app.vault.providers.file import FileKeyring
@@ -58,6 +60,7 @@ def open_vault(
     worker: str = "host:0",
     per_partition: int = 4_096,
     unnamed: Collection[str] = (),
+    terms: Terms = AT_ONCE,
 ) -> Vault:
     return Vault(
         SqlKeyStore(engine),
@@ -69,6 +72,7 @@ def open_vault(
         worker=worker,
         per_partition=per_partition,
         unnamed=unnamed,
+        terms=terms,
     )
 
 
