@@ -40,13 +40,14 @@ from tests.contract.pkcs11_provider import MODULE, PIN, label_of, open_token, to
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
 
 NAME = RootName(KeyClass.DATA, 0, 1)
-ROUNDS = 200 if os.environ.get("REGARD_TEST_PROVE") else 12
+PROVE = bool(os.environ.get("REGARD_TEST_PROVE"))
+ROUNDS = 200 if PROVE else 12
 
 PRELUDE = f"""
 import os, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from app.vault.errors import VaultError
+from app.vault.errors import RootDestroyed, UnknownRoot
 from app.vault.keys import KeyClass
 from app.vault.ports import RootName
 from app.vault.providers.pkcs11 import Pkcs11Tokens
@@ -58,10 +59,10 @@ def root(number): return tokens.create_root(RootName(KeyClass.DATA, number, 1))
 """
 
 
-def elsewhere(folder: Path, *lines: str) -> subprocess.Popen[str]:
+def elsewhere(folder: Path, work: str, *arguments: str) -> subprocess.Popen[str]:
     """Start another process on the same token."""
-    script = "\n".join([PRELUDE, *lines])
-    return subprocess.Popen([sys.executable, "-c", script, use_token(folder)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", PRELUDE + work, use_token(folder), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def told(process: subprocess.Popen[str]) -> str:
@@ -139,6 +140,51 @@ for number in range({ROUNDS}):
         with pytest.raises(RootDestroyed):
             tokens.unwrap(refs[0], bytes.fromhex(wrapped[0]), b"n")
     assert objects(tmp_path, ObjectClass.SECRET_KEY) == []
+
+
+TANGLED = """
+import random
+choose, kept = random.Random(int(sys.argv[2])), {}
+for _ in range(int(sys.argv[3])):
+    number = choose.randrange(8)
+    name, ref, what = RootName(KeyClass.DATA, number, 1), f"pkcs11:data/{number}/1", choose.random()
+    try:
+        if what < 0.3:
+            wrapped = tokens.wrap(tokens.create_root(name), bytearray([number] * 32), b"n")
+            kept.setdefault(number, []).append(wrapped)
+            print("wrapped", number, wrapped.hex())
+        elif what < 0.97 and number in kept:
+            begun = time.time()
+            assert tokens.unwrap(ref, choose.choice(kept[number]), b"n") == bytes([number] * 32)
+            print("opened", number, begun)
+        elif what >= 0.97:
+            tokens.destroy(ref)
+            assert tokens.describe(ref).state == "destroyed"
+            print("destroyed", number, time.time())
+    except (RootDestroyed, UnknownRoot):
+        pass
+"""
+
+
+def test_processes_in_a_tangle(tmp_path: Path) -> None:
+    """They make, use and destroy the same roots: nothing living is lost, nothing opens once any was told it is gone."""
+    tokens, steps = open_token(tmp_path), 4_000 if PROVE else 150
+    racers = [elsewhere(tmp_path, TANGLED, f"{seed}", f"{steps}") for seed in range(3)]
+    lines = [line.split() for racer in racers for line in told(racer).splitlines()]
+    gone: dict[str, float] = {}
+    for _, number, at in (line for line in lines if line[0] == "destroyed"):
+        gone[number] = min(float(at), gone.get(number, float(at)))
+    assert gone
+    assert all(float(at) <= gone.get(number, float(at)) for what, number, at in lines if what == "opened")
+    for _, number, wrapped in (line for line in lines if line[0] == "wrapped"):
+        ref = f"pkcs11:data/{number}/1"
+        if number in gone:
+            with pytest.raises(RootDestroyed):
+                tokens.unwrap(ref, bytes.fromhex(wrapped), b"n")
+        else:
+            assert tokens.unwrap(ref, bytes.fromhex(wrapped), b"n") == bytes([int(number)] * 32)
+    living = {key.label for key in objects(tmp_path, ObjectClass.SECRET_KEY)}
+    assert living.isdisjoint(f"regard data/{number}/1" for number in gone)
 
 
 def while_generating(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> None:
