@@ -16,7 +16,9 @@ import click
 
 from app.cli.configured import FAULTY, MISUSED
 from app.cli.drill import drill
+from app.cli.erasures import erasures
 from app.cli.opening import opened
+from app.cli.rotation import rotate
 from app.sdk.sealed import SealError
 from app.vault.core import Vault
 from app.vault.errors import VaultError
@@ -33,6 +35,10 @@ def keys() -> None:
 
 
 keys.add_command(drill)
+keys.add_command(erasures)
+
+
+keys.add_command(rotate)
 
 
 @keys.command("backup")

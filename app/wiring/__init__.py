@@ -23,6 +23,7 @@ from app.wiring.releases import (
     shred_pool_keys,
 )
 from app.wiring.restoring import REFUSALS
+from app.wiring.rotations import rotate_index, rotate_roots, rotate_signing
 
 __all__ = [
     "REFUSALS",
@@ -45,6 +46,9 @@ __all__ = [
     "present_staff",
     "release",
     "restored_vault",
+    "rotate_index",
+    "rotate_roots",
+    "rotate_signing",
     "seal_for_pool",
     "serving",
     "shred_pool_keys",

@@ -27,6 +27,7 @@ from app.wiring.founding import NONCES_KEY
 from app.wiring.house import House
 from app.wiring.looked import LookedFace
 from app.wiring.mail import mailer
+from app.wiring.metering import measure
 from app.wiring.rooms import DoorCopies, certificate_pdfs, certificates_of, door_desk
 from consent import usecases
 from consent.decision import Deny, Permit, Question, local_day
@@ -47,6 +48,7 @@ def application(house: House) -> Flask:
         rooms.append(outbox.blueprint(sent))
     token = house.settings.metrics_token.reveal()
     if token:
+        measure(house, house.metrics)
         rooms.append(metering.blueprint(house.metrics, token))
     app = create_app(page_doors(house, services), rooms)
     metering.count_requests(app, house.metrics)

@@ -19,7 +19,7 @@ from app.vault.keys import Target
 from app.vault.ports import RootName
 from app.vault.watched import WatchedProvider
 from app.wiring import House, application
-from app.wiring.metering import measure, readings
+from app.wiring.metering import readings
 from consent.vocabulary import Locale
 from tests.contract import case_house as town
 
@@ -30,7 +30,6 @@ TOKEN = "a-scraper's-token"
 def house(records_url: str, keys_url: str, tmp_path: Path) -> Iterator[House]:
     built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
     built = replace(built, settings=replace(built.settings, metrics_token=Secret(TOKEN)))
-    measure(built, built.metrics)
     yield built
     built.close()
 

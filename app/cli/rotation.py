@@ -1,0 +1,62 @@
+"""`regard keys rotate`: new roots, a new key of the address index, new signing keys, while the service runs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from app.cli.configured import FAULTY
+from app.cli.opening import opened
+from app.tokens.signing import TooSoon
+from app.vault.keys import KeyClass
+from app.vault.ports import ErasureState
+from app.wiring import rotate_index, rotate_roots, rotate_signing
+
+_CLASSES = [each.value for each in KeyClass]
+
+
+@click.group("rotate")
+def rotate() -> None:
+    """Replace keys by new ones; nobody notices, and nothing is lost."""
+
+
+@rotate.command("roots")
+@click.option("--class", "classes", type=click.Choice(_CLASSES), multiple=True, help="repeatable; all when left out")
+def roots(classes: tuple[str, ...]) -> None:
+    """Give each partition a new root and epoch key, and destroy the old root.
+
+    What is killed or held up goes on when it is asked for again. Leaves with 1 when anything is left.
+    """
+    left = 0
+    with opened() as house:
+        for one in rotate_roots(house, [KeyClass(each) for each in classes or _CLASSES]):
+            done = one.state == ErasureState.CERTIFIED
+            left += not done
+            told = f"generation {one.generation} ended" if done else f"not ended: {one.state}; ask again"
+            click.echo(f"{one.key_class}/{one.partition}: {told}")
+    sys.exit(FAULTY if left else 0)
+
+
+@rotate.command("index")
+def index() -> None:
+    """Begin a new key of the index by which people are found; the running service moves everybody over to it."""
+    with opened() as house:
+        epoch = rotate_index(house)
+    click.echo(f"epoch {epoch} began; the service moves every address to it, then destroys the key before it")
+
+
+@rotate.command("signing")
+@click.option(
+    "--compromised", is_flag=True, help="disown the present key at once: nothing it signed is believed any more"
+)
+def signing(*, compromised: bool) -> None:
+    """Let the next key sign tokens and receipts, and publish the one after it."""
+    with opened() as house:
+        try:
+            done = rotate_signing(house, compromised=compromised)
+        except TooSoon:
+            click.echo("the next key was published less than ten minutes ago; ask again then", err=True)
+            sys.exit(FAULTY)
+    kept = f"; {done.retiring} still verifies what it signed" if done.retiring else ""
+    click.echo(f"{done.activated} signs from now on, {done.published} is next{kept}")

@@ -1,0 +1,125 @@
+"""`regard keys rotate` (issue: rotation of every kind): what was sealed still opens, what was signed still verifies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import update
+
+from app.cli.main import main
+from app.profiles import EMAIL, Profile
+from app.settings import read_settings
+from app.store.restores import partitions
+from app.store.rows.tokens import SigningKeyRow
+from app.vault.keys import Scope
+from app.wiring import House, application
+from app.wiring.application import authorization_services
+from consent.vocabulary import Locale
+from tests.contract import case_house as town
+
+
+@pytest.fixture
+def house(records_url: str, keys_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+    said = {
+        "REGARD_DATA_DIR": str(tmp_path / "var"),
+        "REGARD_POLICIES_DIR": str(town.ROOT / "policies"),
+        "REGARD_RECORDS_URL": records_url,
+        "REGARD_KEYS_URL": keys_url,
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    yield built
+    built.close()
+
+
+def rotate(*words: str) -> Result:
+    return CliRunner().invoke(main, ["keys", "rotate", *words])
+
+
+def generations(house: House) -> dict[str, int]:
+    return {f"{one.key_class}/{one.number}": one.generation for one in partitions(house.keys)}
+
+
+def test_roots_of_one_class_or_of_all(house: House) -> None:
+    subject = house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.PT)
+    place = Scope(house.controller, subject, "collecte", "accounts.balances")
+    record = house.vault.seal(place, "r1", b"x")
+    before = generations(house)
+    done = rotate("roots", "--class", "data")
+    assert (done.exit_code, done.output) == (0, "data/0: generation 1 ended\n")
+    assert generations(house) == {**before, "data/0": 2}
+    assert rotate("roots").exit_code == 0
+    assert generations(house) == {name: number + 1 + (name == "data/0") for name, number in before.items()}
+    assert house.vault.open(place, "r1", record) == b"x"
+    assert house.profiles.find_by_email(house.controller, "ana@example.org") == subject
+
+
+def test_what_is_held_up_is_told_and_goes_on(house: House) -> None:
+    house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.PT)
+    with house.keys.begin() as connection:
+        connection.exec_driver_sql("UPDATE partitions SET claimed_by = 'era_other' WHERE key_class = 'data'")
+    done = rotate("roots", "--class", "data")
+    assert (done.exit_code, done.output) == (1, "data/0: not ended: partition_busy; ask again\n")
+    with house.keys.begin() as connection:
+        connection.exec_driver_sql("UPDATE partitions SET claimed_by = NULL")
+    assert rotate("roots", "--class", "data").output == "data/0: generation 1 ended\n"
+
+
+def test_the_index_begins_an_epoch(house: House) -> None:
+    house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.PT)
+    done = rotate("index")
+    assert (done.exit_code, done.output.partition(" began")[0]) == (0, "epoch 2")
+    assert house.vault.indexes.newest(house.controller, EMAIL).epoch == 2
+
+
+def test_signing_keys_wait_until_the_next_one_is_known(house: House) -> None:
+    """Whoever caches the key set must have seen the next key before it signs; what the old one signed still holds."""
+    application(house)
+    done = rotate("signing")
+    assert (done.exit_code, "ask again" in done.output) == (1, True)
+    with house.records.begin() as connection:
+        long_ago = house.units.clock.now() - timedelta(hours=1)
+        connection.execute(update(SigningKeyRow).values(since=long_ago))
+    services = authorization_services(house)
+    with services.units() as unit:
+        signed = unit.signing_keys.sign({"sub": "x"}, typ="test")
+        before = {key["kid"] for key in unit.signing_keys.jwks()["keys"]}
+    done = rotate("signing")
+    assert done.exit_code == 0, done.output
+    with services.units() as unit:
+        after = unit.signing_keys.jwks()["keys"]
+        assert before < {key["kid"] for key in after}
+        assert unit.signing_keys.sign({"sub": "x"}, typ="test").split(".")[0] != signed.split(".")[0]
+
+
+def test_a_compromised_signing_key_is_disowned_at_once(house: House) -> None:
+    application(house)
+    services = authorization_services(house)
+    with services.units() as unit:
+        before = [key["kid"] for key in unit.signing_keys.jwks()["keys"]]
+    assert rotate("signing", "--compromised").exit_code == 0
+    with services.units() as unit:
+        assert len({*before} - {key["kid"] for key in unit.signing_keys.jwks()["keys"]}) == 1
+
+
+def test_each_rotation_is_in_the_ledger(house: House) -> None:
+    house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.PT)
+    rotate("roots")
+    rotate("index")
+    with house.records.connect() as connection:
+        kinds = [kind for (kind,) in connection.exec_driver_sql("select kind from ledger_entries")]
+    assert kinds.count("key.rotated") == 2
+
+
+def test_a_fault_of_the_settings_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REGARD_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("REGARD_INDEX_REKEY_DAYS", "0")
+    done = rotate("index")
+    assert (done.exit_code, "REGARD_INDEX_REKEY_DAYS" in done.output) == (2, True)
+    with pytest.raises(ValueError, match="INDEX_REKEY_DAYS"):
+        read_settings({"REGARD_INDEX_REKEY_DAYS": "0"})
