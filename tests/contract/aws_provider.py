@@ -83,6 +83,8 @@ class CloudKms:
         self.lock = threading.RLock()
         self.lag = 0
         """How many questions about a new key, or a new alias, are answered as if it was not there."""
+        self.late = timedelta(0)
+        """How much later than asked keys are deleted; in truth it is up to a day, and DescribeKey says so."""
         self.page = 50
         self.stale = 0
         """How many uses of a key go through after it was shut."""
@@ -201,8 +203,9 @@ class CloudKms:
         if not 7 <= pending_window_in_days <= 30:
             raise Refusal("ValidationException")
         key = _in(self._find(key_id), "Enabled", "Disabled")
-        key.state, key.deletion = "PendingDeletion", self.clock.now() + timedelta(days=pending_window_in_days)
-        told = {"KeyId": key.arn, "KeyState": key.state, "DeletionDate": key.deletion.timestamp()}
+        asked = self.clock.now() + timedelta(days=pending_window_in_days)
+        key.state, key.deletion = "PendingDeletion", asked + self.late
+        told = {"KeyId": key.arn, "KeyState": key.state, "DeletionDate": asked.timestamp()}
         return told | {"PendingWindowInDays": pending_window_in_days}
 
     def _cancel_key_deletion(self, key_id: str) -> dict[str, Any]:

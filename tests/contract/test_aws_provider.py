@@ -175,6 +175,42 @@ def test_after_its_date_a_root_is_gone_and_its_name_spent(tmp_path: Path, world:
     assert kms.create_root(SECOND) != root
 
 
+def test_the_date_is_that_of_the_key_not_of_the_request(kms: AwsKms, world: CloudKms) -> None:
+    """AWS may take up to a day longer than asked; a certificate must not promise too much."""
+    root, world.late = kms.create_root(FIRST), timedelta(hours=20)
+    kms.destroy(root)
+    end = world.clock.now() + WINDOW + world.late
+    assert kms.describe(root).irrevocable_at == end
+    world.clock.pass_(days=9)
+    assert kms.describe(root).irrevocable_at == end
+
+
+def test_many_destroy_at_once(kms: AwsKms, world: CloudKms) -> None:
+    """All need the marker, which is not there yet: one is made, and has every mark."""
+    roots = [kms.create_root(RootName(KeyClass.DATA, number, 1)) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(kms.destroy, roots))
+    living = [key for key in world.keys.values() if "regard:marker" in key.tags and key.state == "Enabled"]
+    assert [len(key.tags) for key in living] == [1 + 8]
+    world.clock.pass_(days=8)
+    assert {kms.describe(root).state for root in roots} == {RootState.DESTROYED}
+
+
+def test_without_its_marker_nothing_is_destroyed(kms: AwsKms, world: CloudKms) -> None:
+    """Somebody has taken the marker away: better to wait than to destroy what could not be told from lost."""
+    kms.destroy(kms.create_root(FIRST))
+    (marker,) = [key for key in world.keys.values() if "regard:marker" in key.tags]
+    world.do("ScheduleKeyDeletion", {"KeyId": marker.id})
+    root = kms.create_root(SECOND)
+    with pytest.raises(ProviderUnavailable, match="tag_resource"):
+        kms.destroy(root)
+    assert kms.describe(root).state is RootState.ACTIVE
+    assert kms.unwrap(root, kms.wrap(root, bytearray(32), b"n"), b"n") == bytes(32)
+    world.do("CancelKeyDeletion", {"KeyId": marker.id})
+    kms.destroy(root)
+    assert kms.describe(root).state is RootState.SCHEDULED
+
+
 @pytest.mark.parametrize("operation", ["CreateKey", "CreateAlias", "TagResource", "DisableKey", "ScheduleKeyDeletion"])
 def test_destroying_goes_on_where_it_stopped(kms: AwsKms, world: CloudKms, operation: str) -> None:
     root = kms.create_root(FIRST)
