@@ -112,6 +112,50 @@ _PATH_OF_SCOPE = (
     .limit(1)
 )
 
+# The three of every step of an erasure, for each member of its batch.
+_JOURNAL = select(
+    ErasureRow.state,
+    ErasureRow.requested_at,
+    ErasureRow.acknowledged_at,
+    ErasureRow.committed_at,
+    ErasureRow.scan,
+    ErasureRow.certificates,
+    ErasureRow.changed_at,
+    ErasureRow.batch,
+    ErasureRow.requested_by,
+    ErasureRow.held_for,
+    ErasureRow.approved_at,
+    ErasureRow.not_before,
+    ErasureRow.completions,
+).where(ErasureRow.id == bindparam("erasure"))
+_TARGETS = (
+    select(*(getattr(ErasureTargetRow, each.name) for each in fields(ErasureTarget)))
+    .where(ErasureTargetRow.erasure_id == bindparam("erasure"))
+    .order_by(ErasureTargetRow.ordinal)
+)
+_SITES = (
+    select(*(getattr(ErasureSiteRow, each.name) for each in fields(ErasureSite)))
+    .where(ErasureSiteRow.erasure_id == bindparam("erasure"))
+    .order_by(ErasureSiteRow.key_class, ErasureSiteRow.partition)
+)
+
+_FREE = or_(
+    ErasureRow.worker.is_(None),
+    ErasureRow.worker == bindparam("by"),
+    ErasureRow.worker_until <= bindparam("now"),
+    ErasureRow.worker_until > bindparam("late"),
+)
+_TAKE = (
+    update(ErasureRow)
+    .where(ErasureRow.id == bindparam("erasure"), _FREE)
+    .values(worker=bindparam("by"), worker_until=bindparam("until"))
+)
+_GIVE_BACK = (
+    update(ErasureRow)
+    .where(ErasureRow.id == bindparam("erasure"), ErasureRow.worker == bindparam("by"))
+    .values(worker=None, worker_until=None)
+)
+
 
 class SqlKeyStore:
     """The vault's `KeyStore` on an engine from `open_engine(url, keys=True)`."""
@@ -492,22 +536,7 @@ class SqlKeyTransaction:
 
     def erasure(self, erasure_id: str) -> Erasure | None:
         """Return the whole journal of one."""
-        columns = (
-            ErasureRow.state,
-            ErasureRow.requested_at,
-            ErasureRow.acknowledged_at,
-            ErasureRow.committed_at,
-            ErasureRow.scan,
-            ErasureRow.certificates,
-            ErasureRow.changed_at,
-            ErasureRow.batch,
-            ErasureRow.requested_by,
-            ErasureRow.held_for,
-            ErasureRow.approved_at,
-            ErasureRow.not_before,
-            ErasureRow.completions,
-        )
-        row = self._connection.execute(select(*columns).where(ErasureRow.id == erasure_id)).one_or_none()
+        row = self._connection.execute(_JOURNAL, {"erasure": erasure_id}).one_or_none()
         if row is None:
             return None
         return Erasure(
@@ -536,14 +565,10 @@ class SqlKeyTransaction:
         return tuple(Approval(*row) for row in self._connection.execute(asked.order_by(ErasureApprovalRow.at)))
 
     def _targets(self, erasure_id: str) -> tuple[ErasureTarget, ...]:
-        columns = [getattr(ErasureTargetRow, each.name) for each in fields(ErasureTarget)]
-        asked = select(*columns).where(ErasureTargetRow.erasure_id == erasure_id)
-        return tuple(_target(row) for row in self._connection.execute(asked.order_by(ErasureTargetRow.ordinal)))
+        return tuple(_target(row) for row in self._connection.execute(_TARGETS, {"erasure": erasure_id}))
 
     def _sites(self, erasure_id: str) -> tuple[ErasureSite, ...]:
-        columns = [getattr(ErasureSiteRow, each.name) for each in fields(ErasureSite)]
-        asked = select(*columns).where(ErasureSiteRow.erasure_id == erasure_id)
-        rows = self._connection.execute(asked.order_by(ErasureSiteRow.key_class, ErasureSiteRow.partition))
+        rows = self._connection.execute(_SITES, {"erasure": erasure_id})
         return tuple(ErasureSite(KeyClass(row[0]), *row[1:]) for row in rows)
 
     def unfinished(self) -> Sequence[str]:
@@ -609,19 +634,13 @@ class SqlKeyTransaction:
         """Let one worker have it for a while. A hold that ends long after any could was taken before a clock was set
         back: nobody waits for it.
         """
-        over = or_(ErasureRow.worker_until <= now, ErasureRow.worker_until > until + _CLOCKS_DIFFER)
-        free = or_(ErasureRow.worker.is_(None), ErasureRow.worker == worker, over)
-        return self._changed(
-            update(ErasureRow).where(ErasureRow.id == erasure_id, free).values(worker=worker, worker_until=until)
-        )
+        given = {"erasure": erasure_id, "by": worker, "now": now, "until": until, "late": until + _CLOCKS_DIFFER}
+        result: CursorResult[Any] = self._connection.execute(_TAKE, given)
+        return result.rowcount > 0
 
     def give_back(self, erasure_id: str, worker: str) -> None:
         """End a worker's hold."""
-        self._connection.execute(
-            update(ErasureRow)
-            .where(ErasureRow.id == erasure_id, ErasureRow.worker == worker)
-            .values(worker=None, worker_until=None)
-        )
+        self._connection.execute(_GIVE_BACK, {"erasure": erasure_id, "by": worker})
 
     def hold(self, erasure_id: str, state: ErasureState, worker: str) -> bool:
         """Hold the journal's row while a step is taken; false when it is not this worker's to take."""
