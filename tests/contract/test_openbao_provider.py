@@ -254,7 +254,7 @@ def test_destroying_broken_off_anywhere_is_finished_later(mount: str, between: B
             assert len(known & server().roots_in(mount)) == len(known) - 1
             with pytest.raises(RootDestroyed):
                 direct.unwrap(root, wrapped, b"n")
-    assert ends == {"open", "locked", "destroyed"}
+    assert ends == {"open", "takes no more", "locked", "destroyed"}
 
 
 def broken_at(number: int, *, done: bool) -> Callable[[Asked, Forward], Reply | None]:
@@ -275,15 +275,21 @@ def standing(provider: OpenBaoTransit, root: str, wrapped: bytes) -> str:
     """How a root stands, by what it does; what `describe` says has to agree."""
     told = provider.describe(root).state
     try:
+        provider.wrap(root, bytearray(32), b"n")
+    except RootDestroyed:
+        shut = True
+    else:
+        shut = False
+    try:
         provider.unwrap(root, wrapped, b"n")
     except RootDestroyed:
-        assert told is RootState.DESTROYED
+        assert (told, shut) == (RootState.DESTROYED, True)
         return "destroyed"
     except ProviderUnavailable:
-        assert told is RootState.ACTIVE
+        assert (told, shut) == (RootState.ACTIVE, True)
         return "locked"
     assert told is RootState.ACTIVE
-    return "open"
+    return "takes no more" if shut else "open"
 
 
 # Faults
@@ -609,6 +615,28 @@ def test_a_server_that_only_says_it_destroyed(keys: Engine, tmp_path: Path, moun
         story.vault.erasures.drive("era_1")
     assert story.vault.erasures.state("era_1") == "committed"
     assert story.vault.erasures.certificates("era_1") == ()
+    between.hook = lambda asked, forward: forward()
+    story.vault.erasures.drive("era_1")
+    story.assert_ended()
+
+
+@pytest.mark.parametrize("work", ["rotate", "config", "trim"])
+def test_an_erasure_whose_destroying_was_broken_off_goes_on(
+    keys: Engine, tmp_path: Path, mount: str, between: Between, work: str
+) -> None:
+    """The server did it, and the connection went before it could say so."""
+    story = Story(keys, tmp_path, opened(server(), mount, url=between.url))
+    story.ask()
+    story.drive_to("committed")
+
+    def hang_up(asked: Asked, forward: Forward) -> Reply | None:
+        reply = forward()
+        return None if asked.work == work else reply
+
+    between.hook = hang_up
+    with pytest.raises(ProviderUnavailable):
+        story.vault.erasures.drive("era_1")
+    assert story.vault.erasures.state("era_1") == "committed"
     between.hook = lambda asked, forward: forward()
     story.vault.erasures.drive("era_1")
     story.assert_ended()

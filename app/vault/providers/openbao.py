@@ -82,6 +82,11 @@ class _Key:
         return self.available > 1
 
     @property
+    def begun(self) -> bool:
+        """Its destruction has begun, and may have been broken off: it takes no more keys."""
+        return self.trimmed or self.encrypting > 1
+
+    @property
     def usable(self) -> bool:
         """Version 1 wraps and unwraps."""
         return not (self.trimmed or self.soft_deleted) and self.decrypting <= 1 and self.encrypting <= 1
@@ -158,7 +163,7 @@ class OpenBaoTransit:
             type=_NO_TYPE,
         )
         if answer.status != HTTPStatus.OK:
-            raise self._refusal(root, answer, ProviderUnavailable("openbao: it wraps nothing under a sound key"))
+            raise self._refusal(root, answer, wrapping=True)
         made = _bytes(answer.data.get("ciphertext"), _MADE)
         if len(made) != WRAPPED_BYTES:
             raise ProviderUnavailable("openbao: what it made is no wrapped key")
@@ -174,7 +179,7 @@ class OpenBaoTransit:
             associated_data=_text(name),
         )
         if answer.status != HTTPStatus.OK:
-            raise self._refusal(root, answer, KeyDamaged())
+            raise self._refusal(root, answer, wrapping=False)
         key = bytearray(_bytes(answer.data.get("plaintext")))
         if len(key) != KEY_BYTES or not hmac.compare_digest(proof, _proof(key, root, name, salt)):
             wipe(key)
@@ -238,16 +243,18 @@ class OpenBaoTransit:
             raise _unavailable(answer)
         return _read(answer.data)
 
-    def _refusal(self, root: str, answer: _Answer, otherwise: Exception) -> Exception:
+    def _refusal(self, root: str, answer: _Answer, *, wrapping: bool) -> Exception:
         """Why the server refused: what it says of the key decides, not the words of its refusal."""
         if answer.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
             return _unavailable(answer)
         key = self._key(root)
-        if key.trimmed:
+        if key.trimmed or (wrapping and key.begun):
             return RootDestroyed()
         if not key.usable:
             return ProviderUnavailable("openbao: the key is locked, and can be unlocked")
-        return _unavailable(answer) if answer.status == HTTPStatus.FORBIDDEN else otherwise
+        if wrapping or answer.status == HTTPStatus.FORBIDDEN:
+            return _unavailable(answer)
+        return KeyDamaged()
 
     def _change(self, work: str, key_name: str, **asked: object) -> None:
         answer = self._ask(work, name=key_name, **asked)
@@ -282,7 +289,7 @@ def _key_name(root: str) -> str:
 
 
 def _check_new(key: _Key) -> None:
-    if key.trimmed:
+    if key.begun:
         raise RootDestroyed
     if key.exposed:
         raise RootExposed
