@@ -176,6 +176,7 @@ def status() -> None:
             "controller": house.controller,
             "ledger_waiting": house.ledger.waiting(),
             "erasures_pending": len(house.vault.erasures.pending()),
+            "erasures_held": len(house.vault.erasures.held()),
         }
     click.echo(json.dumps(told))
 

@@ -328,6 +328,11 @@ class Erasures:
         with self._store.reading() as tx:
             return tuple(tx.held())
 
+    def keeping(self) -> tuple[str, ...]:
+        """Return the ids of erasures whose old roots are kept for backups, those that end first before the others."""
+        with self._store.reading() as tx:
+            return tuple(dict.fromkeys(erasure_id for erasure_id, _ in tx.kept_sites(None)))
+
     def certificates(self, erasure_id: str) -> tuple[Mapping[str, Json], ...]:
         """Return one signed certificate for each subject, once CERTIFIED; raises `ErasureUnknown`."""
         return self.journal(erasure_id).certificates
@@ -713,9 +718,7 @@ class Erasures:
             by_root.setdefault(site.old_root or "", []).append((erasure_id, site))
         stops = {notes[0][0]: _stopped(partial(self._end_root, notes)) for notes in by_root.values()}
         completed = self._complete(now)
-        with self._store.reading() as tx:
-            left = tuple(dict.fromkeys(erasure_id for erasure_id, _ in tx.kept_sites(None)))
-        return Driven(completed, left, {each: code for each, code in stops.items() if code is not None})
+        return Driven(completed, self.keeping(), {each: code for each, code in stops.items() if code is not None})
 
     def _end_root(self, notes: Sequence[tuple[str, ErasureSite]]) -> None:
         """One root may stand in the notes of several erasures: those of its batch."""

@@ -129,7 +129,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_house(folder: Path, records_url: str, keys_url: str, *, fresh: bool = False) -> House:
+def open_house(folder: Path, records_url: str, keys_url: str, *, fresh: bool = False, **more: str) -> House:
+    """`more`: settings by their short names, e.g. `erasure_guard_subjects`."""
     settings = read_settings(
         {
             "REGARD_DATA_DIR": str(folder / "var"),
@@ -137,6 +138,7 @@ def open_house(folder: Path, records_url: str, keys_url: str, *, fresh: bool = F
             "REGARD_RECORDS_URL": records_url,
             "REGARD_KEYS_URL": keys_url,
             "REGARD_ERASURE_BATCH_MINUTES": "0",
+            **{f"REGARD_{name.upper()}": value for name, value in more.items()},
         }
     )
     if fresh:

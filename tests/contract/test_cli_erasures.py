@@ -1,0 +1,111 @@
+"""`regard keys erasures`: what waits for what, `--now`, and two colleagues who agree to what the guard holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli.main import main
+from app.profiles import Profile
+from app.settings import Settings, read_settings
+from app.vault.keys import Scope, Target
+from app.wiring import add_staff, build, dismiss_staff
+from consent.vocabulary import Locale
+from tests.databases import found_deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    said = {
+        "REGARD_DATA_DIR": str(tmp_path / "var"),
+        "REGARD_POLICIES_DIR": str(ROOT / "policies"),
+        "REGARD_ERASURE_GUARD_SUBJECTS": "1",
+        "REGARD_KEY_BACKUP_WINDOW": "24",
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    read = read_settings(said)
+    found_deployment(read)
+    return read
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, ["keys", "erasures", *words])
+
+
+def told(*words: str) -> dict[str, object]:
+    done = run(*words, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def ask(settings: Settings) -> dict[str, str]:
+    """Two people erased where one a day is allowed; the colleagues who may and may not agree."""
+    house = build(settings)
+    for name in ("ana", "ben"):
+        subject = house.profiles.enrol(house.controller, Profile(name, f"{name}@example.org"), Locale.EN)
+        house.vault.seal(Scope(house.controller, subject, "bank", "accounts.balances"), "r", b"1")
+        house.vault.shred(f"era_{name}", [Target(house.controller, subject)], by=None)
+    who = {
+        name: add_staff(house, name, [role], [house.controller])[0]
+        for name, role in {"one": "dpo", "two": "second_reader", "left": "dpo", "agent": "agent"}.items()
+    }
+    dismiss_staff(house, who["left"])
+    house.close()
+    return who
+
+
+def test_what_waits_is_told_and_driven_now(settings: Settings) -> None:
+    ask(settings)
+    assert [each["waits_for"] for each in told()["erasures"]] == [None, "approval"]  # type: ignore[attr-defined]
+    driven = told("--now")
+    assert driven["ended"] == ["era_ana"]
+    held, kept = driven["erasures"]  # type: ignore[misc]
+    assert (held["erasure"], held["state"], held["approvals_missing"]) == ("era_ben", "requested", 2)
+    assert (kept["erasure"], kept["state"], kept["waits_for"]) == ("era_ana", "certified", "window")
+    words = run().stdout
+    assert "era_ben  requested" in words
+    assert "2 more to agree" in words
+    assert "waits for window until" in words
+    status = json.loads(CliRunner().invoke(main, ["status"]).stdout)
+    assert (status["erasures_pending"], status["erasures_held"]) == (1, 1)
+
+
+def test_without_now_it_waits_for_the_quarter(settings: Settings) -> None:
+    ask(settings)
+    house = build(settings)
+    house.vault.erasures.drive("era_ana")
+    house.close()
+    (first, _) = told()["erasures"]  # type: ignore[misc]
+    assert first["state"] in ("key_row_removed", "certified"), "certified when a quarter began just then"
+    if first["state"] == "key_row_removed":
+        assert first["waits_for"] == "batch"
+        assert first["until"]
+
+
+def test_two_colleagues_agree(settings: Settings) -> None:
+    who = ask(settings)
+    for name in ("left", "agent"):
+        refused = run("approve", "era_ben", "--by", who[name])
+        assert refused.exit_code == 2
+        assert refused.stderr.startswith("approver_unfit: ")
+    assert run("approve", "era_nobody", "--by", who["one"]).exit_code == 2
+    assert "1 more to agree" in run("approve", "era_ben", "--by", who["one"]).stdout
+    again = run("approve", "era_ben", "--by", who["one"])
+    assert again.exit_code == 1
+    assert again.stderr.startswith("approved_before: ")
+    assert told("--now")["ended"] == ["era_ana"]
+    assert "it goes on" in run("approve", "era_ben", "--by", who["two"]).stdout
+    assert told("--now")["ended"] == ["era_ben"]
+    assert run("approve", "era_ben", "--by", who["two"]).stderr.startswith("erasure_not_held: ")
+    house = build(settings)
+    with house.units.reading() as unit:
+        kinds = unit.session.connection().exec_driver_sql("SELECT kind FROM ledger_entries").scalars().all()
+    house.close()
+    assert kinds.count("erasure.approved") == 2, "a word that was refused leaves no entry"
