@@ -2,8 +2,9 @@
 
     python -m bench [NAME ...] [--data FOLDER] [--into FOLDER]
 
-Names: introspection, start, seal, ledger, exports. `exports` needs `--data`, the folder of the public extract, and is
-left out without it. Leaves with 1 when a bench fails, as it does when an answer is wrong; a missed goal is printed.
+Names: introspection, start, seal, erasure, ledger, exports. `exports` needs `--data`, the folder of the public extract,
+and is left out without it. Leaves with 1 when a bench fails, as it does when an answer is wrong; a missed goal is
+printed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import exports, introspection, ledger, seal, start
+from bench import erasure, exports, introspection, ledger, seal, start
 from bench.table import Row, printed, written
 
 
@@ -21,6 +22,7 @@ def chosen(names: list[str], data: Path | None) -> dict[str, Callable[[], list[R
     """The benches asked for, each ready to run."""
     every: dict[str, Callable[[], list[Row]]] = {
         "seal": seal.rows,
+        "erasure": erasure.rows,
         "ledger": ledger.rows,
         "introspection": introspection.rows,
         "start": start.rows,
