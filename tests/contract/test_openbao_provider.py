@@ -204,7 +204,9 @@ def test_a_lower_bound_alone_is_no_destruction(mount: str, provider: OpenBaoTran
 def test_soft_deletion_is_no_destruction(mount: str, provider: OpenBaoTransit) -> None:
     root = provider.create_root(NAME)
     wrapped = provider.wrap(root, bytearray(32), b"n")
+    kept = server().roots_in(mount)
     server().api("DELETE", f"{mount}/keys/{KEY_NAME}/soft-delete")
+    assert server().roots_in(mount) == kept != set()
     assert provider.describe(root).state is RootState.ACTIVE
     for work in works(provider, root, wrapped)[:4]:
         with pytest.raises(ProviderUnavailable):
