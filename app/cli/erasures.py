@@ -60,6 +60,19 @@ def _line(each: Standing) -> str:
     return f"{each.erasure}  {each.state}  asked for {each.requested_at:%Y-%m-%d %H:%M} UTC  {waits}{agree}"
 
 
+@erasures.command("show")
+@click.argument("erasure")
+def show(erasure: str) -> None:
+    """Print the signed certificates of ERASURE and, once old roots kept for backups are gone, what says so."""
+    with opened() as house:
+        try:
+            found = house.vault.erasures.journal(erasure)
+        except ErasureUnknown as unknown:
+            click.echo(f"{unknown.code}: {inspect.getdoc(ErasureUnknown)}", err=True)
+            sys.exit(MISUSED)
+    click.echo(json.dumps({"certificates": found.certificates, "completions": found.completions}, ensure_ascii=False))
+
+
 @erasures.command("approve")
 @click.argument("erasure")
 @click.option("--by", required=True, help="who agrees: a staff id (regard staff list), never a name")

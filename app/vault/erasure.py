@@ -90,6 +90,7 @@ WORKER_LEASE: Final = timedelta(seconds=30)
 MOST_SITES: Final = 16
 """Partitions in one batch: about 65,000 keys to re-wrap, and no writer waits for more than that."""
 AT_ONCE: Final = Terms()
+Note = Callable[[Erasure, Sequence[Mapping[str, Json]]], None]
 _ENDED: Final = ErasureState.CERTIFIED
 _STOPS: Final = (
     ErasureUnknown,
@@ -704,9 +705,10 @@ class Erasures:
 
     # After the window for backups
 
-    def end_windows(self) -> Driven:
+    def end_windows(self, note: Note | None = None) -> Driven:
         """Destroy the old roots whose window is over, then sign for every erasure whose roots are all gone.
 
+        `note` is given each erasure and its completions before they are kept: killed in between, it is given them anew.
         May be killed anywhere and called again. Returns the erasures completed now; `left` are those that still keep
         a root, `stopped` tells what held one up.
         """
@@ -717,7 +719,7 @@ class Erasures:
         for erasure_id, site in due:
             by_root.setdefault(site.old_root or "", []).append((erasure_id, site))
         stops = {notes[0][0]: _stopped(partial(self._end_root, notes)) for notes in by_root.values()}
-        completed = self._complete(now)
+        completed = self._complete(now, note)
         return Driven(completed, self.keeping(), {each: code for each, code in stops.items() if code is not None})
 
     def _end_root(self, notes: Sequence[tuple[str, ErasureSite]]) -> None:
@@ -727,12 +729,17 @@ class Erasures:
             for erasure_id, own in notes:
                 tx.save_site(erasure_id, _as_ended(own, ended))
 
-    def _complete(self, now: datetime) -> tuple[str, ...]:
+    def _complete(self, now: datetime, note: Note | None) -> tuple[str, ...]:
         with self._store.reading() as tx:
             found = [_known(tx, each) for each in tx.uncompleted()]
-        made = [(each.id, completions(each, now, self._sign)) for each in found]
+        return tuple(each.id for each in found if self._completed(each, now, note))
+
+    def _completed(self, erasure: Erasure, now: datetime, note: Note | None) -> bool:
+        signed = completions(erasure, now, self._sign)
+        if note is not None:
+            note(erasure, signed)
         with self._store.writing() as tx:
-            return tuple(erasure_id for erasure_id, signed in made if tx.save_completions(erasure_id, signed))
+            return tx.save_completions(erasure.id, signed)
 
     def completions(self, erasure_id: str) -> tuple[Mapping[str, Json], ...]:
         """Return the signed words that old roots kept for backups are gone; raises `ErasureUnknown`."""

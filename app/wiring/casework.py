@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 
 from app.calendars import Calendars
 from app.outbound.package import Copies
@@ -15,9 +16,11 @@ from app.sdk.sealed import key_id_of
 from app.store.cases import SqlCases, SqlNotes
 from app.store.sealedfiles import SealedFolder
 from app.store.unit import RecordsUnit, Units
+from app.vault.certificate import canonical
 from app.vault.core import Vault
 from app.vault.errors import Erased, UnknownKey, UnknownSubject
 from app.vault.keys import Scope
+from app.vault.ports import Erasure, Json
 from app.wiring.caseunit import CaseUnitFace, SparingSubjects, UnknownHolderError, holding_party
 from app.wiring.office import CaseOffice
 from app.workflows.cases import CaseWork, Waits
@@ -164,7 +167,20 @@ class Casework:
     def _drive_erasures(self) -> int:
         """Drive the erasures nobody drives just now: what is due, approved, cooled down; roots whose window ended."""
         erasures = self.vault.erasures
-        return len(erasures.drive_all(idle=_UNDRIVEN).ended) + len(erasures.end_windows().ended)
+        return len(erasures.drive_all(idle=_UNDRIVEN).ended) + len(erasures.end_windows(self._note_completed).ended)
+
+    def _note_completed(self, erasure: Erasure, completions: Sequence[Mapping[str, Json]]) -> None:
+        """Enter the digest of each completion: the old roots that were kept for backups are gone."""
+        with self.units.writing() as unit:
+            for one in completions:
+                unit.journal.record(
+                    "erasure.completed",
+                    actor="regard",
+                    controller=ControllerId(str(one["controller"])),
+                    subject=None,
+                    payload={"erasure": erasure.id, "completion": sha256(canonical(one)).hexdigest()},
+                )
+            unit.commit()
 
     def _purge_copies(self) -> int:
         """Remove the bytes of copies whose time is over, then say so, a unit of work each (dsar rules 58, 59)."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import main
+from app.machine import SystemClock
 from app.profiles import Profile
 from app.settings import Settings, read_settings
+from app.vault.certificate import DESTROYED, REMOVED, canonical
 from app.vault.keys import Scope, Target
 from app.wiring import add_staff, build, dismiss_staff
 from consent.vocabulary import Locale
 from tests.databases import found_deployment
+from tests.mechanism.vaults import SetClock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,6 +92,28 @@ def test_without_now_it_waits_for_the_quarter(settings: Settings) -> None:
     if first["state"] == "key_row_removed":
         assert first["waits_for"] == "batch"
         assert first["until"]
+
+
+def test_the_sweep_ends_windows_and_says_so_in_the_ledger(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(settings)
+    told("--now")
+    clock = SetClock(SystemClock().now() + timedelta(hours=23))
+    monkeypatch.setattr("app.wiring.house.SystemClock", lambda: clock)
+    house = build(settings)
+    sweep = house.casework.sweeps()["erasures"]
+    assert sweep() == 0
+    clock.pass_(hours=2)
+    assert sweep() == 1
+    assert sweep() == 0
+    with house.units.reading() as unit:
+        kinds = unit.session.connection().exec_driver_sql("SELECT kind FROM ledger_entries").scalars().all()
+    house.close()
+    assert kinds.count("erasure.completed") == 1
+    shown = json.loads(run("show", "era_ana").stdout)
+    (certificate,), (completion,) = shown["certificates"], shown["completions"]
+    assert (certificate["statement"], completion["statement"]) == (REMOVED, DESTROYED)
+    assert completion["certificate"] == hashlib.sha256(canonical(certificate)).hexdigest()
+    assert run("show", "era_nobody").exit_code == 2
 
 
 def test_two_colleagues_agree(settings: Settings) -> None:
