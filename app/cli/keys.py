@@ -17,6 +17,7 @@ import click
 from app.cli.configured import FAULTY, MISUSED
 from app.cli.drill import drill
 from app.cli.erasures import erasures
+from app.cli.moving import move, status
 from app.cli.opening import opened
 from app.cli.rotation import rotate
 from app.sdk.sealed import SealError
@@ -35,6 +36,8 @@ def keys() -> None:
 
 
 keys.add_command(drill)
+keys.add_command(move)
+keys.add_command(status)
 keys.add_command(erasures)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, inspect, select, text
 
 from app.store.rows.keys import ErasureRow, ErasureSiteRow, PartitionRow
 from app.store.rows.leaves import LedgerCheckpointRow
-from app.vault.ports import ErasureState
+from app.vault.ports import ErasureState, RootState
 
 _OPEN_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 _HOLD = text("SELECT pg_try_advisory_xact_lock(:name)")
@@ -59,8 +59,9 @@ def root_kinds(keys: Engine) -> frozenset[str]:
     The kind is what a root's reference begins with.
     """
     unfinished = select(ErasureRow.id).where(ErasureRow.state != ErasureState.CERTIFIED)
+    kept = ErasureSiteRow.kept_until.is_not(None) & (ErasureSiteRow.root_state == RootState.ACTIVE)
     owed = select(ErasureSiteRow.old_root).where(
-        ErasureSiteRow.erasure_id.in_(unfinished), ErasureSiteRow.old_root.is_not(None)
+        ErasureSiteRow.erasure_id.in_(unfinished) | kept, ErasureSiteRow.old_root.is_not(None)
     )
     with _looking(keys) as connection:
         found = [*connection.execute(select(PartitionRow.root)).scalars(), *connection.execute(owed).scalars()]

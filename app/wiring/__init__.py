@@ -4,6 +4,8 @@ from app.wiring.application import application
 from app.wiring.fastlane import fast_lane, serving
 from app.wiring.founding import UnfitDeployment
 from app.wiring.house import House, UnknownControllerError, build, migrate
+from app.wiring.keystatus import key_status
+from app.wiring.moves import MoveRefused, NowhereFrom, move_roots
 from app.wiring.operator import (
     EnrolmentError,
     add_staff,
@@ -30,6 +32,8 @@ __all__ = [
     "Departed",
     "EnrolmentError",
     "House",
+    "MoveRefused",
+    "NowhereFrom",
     "ReleaseRefused",
     "UnfitDeployment",
     "UnknownControllerError",
@@ -40,7 +44,9 @@ __all__ = [
     "fast_lane",
     "hold_back",
     "issue_code",
+    "key_status",
     "migrate",
+    "move_roots",
     "plan_release",
     "planned_releases",
     "present_staff",

@@ -129,8 +129,16 @@ def _openbao(settings: Settings, clock: SystemClock) -> KeyProvider:
     )
 
 
+def _aws(settings: Settings, clock: SystemClock) -> KeyProvider:
+    from app.vault.providers.aws import AwsKms  # noqa: PLC0415 - an optional extra
+
+    endpoint = settings.aws_endpoint or None
+    return AwsKms(settings.aws_region, clock=clock, waiting_days=settings.aws_waiting_days, endpoint=endpoint)
+
+
 _OPENERS: Mapping[KeyProviderKind, Callable[[Settings, SystemClock], KeyProvider]] = {
     KeyProviderKind.FILE: _file,
     KeyProviderKind.PKCS11: _pkcs11,
     KeyProviderKind.OPENBAO: _openbao,
+    KeyProviderKind.AWS: _aws,
 }
