@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import Engine
@@ -15,7 +17,7 @@ from app.store.keystore import SqlKeyStore
 from app.vault.core import Vault
 from app.vault.errors import Erased, ProviderUnavailable, RootDestroyed, RootStillAlive
 from app.vault.keys import KeyClass, Target
-from app.vault.ports import ErasureState, KeyProvider, RootState
+from app.vault.ports import ErasureState, KeyProvider, RootName, RootState
 from app.vault.wrapping import epoch_name
 from tests.databases import sqlite_database
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
@@ -121,3 +123,53 @@ def on_sqlite(folder: Path, clock: SetClock, make: Callable[[], KeyProvider]) ->
     engine = open_engine(sqlite_database(folder / "story.sqlite", "keys"), keys=True)
     yield CloudStory(engine, folder, clock, make)
     engine.dispose()
+
+
+T = TypeVar("T")
+
+
+def assert_any_call_may_fail(kms: KeyProvider, clock: SetClock, window: timedelta, at: Callable[[], Lost]) -> None:
+    """A root's whole life, once for each call to the service that can fail in it: the end is always the same."""
+    for number in count():
+        lost = at()
+        lost.at = number
+        _live_and_die(kms, RootName(KeyClass.DATA, number, 1), clock, window)
+        if not lost.happened:
+            break
+        clock.pass_(minutes=1)
+    assert number > 12
+
+
+class Lost:
+    """Counts calls and says which one is to fail."""
+
+    def __init__(self) -> None:
+        self.at, self.seen, self.happened = 0, 0, False
+
+    def now(self) -> bool:
+        self.seen += 1
+        if self.seen == self.at + 1:
+            self.happened = True
+            return True
+        return False
+
+
+def _live_and_die(kms: KeyProvider, name: RootName, clock: SetClock, window: timedelta) -> None:
+    root = _again(lambda: kms.create_root(name))
+    wrapped = _again(lambda: kms.wrap(root, bytearray(b"k" * 32), b"n"))
+    assert _again(lambda: kms.create_root(name)) == root
+    assert _again(lambda: kms.unwrap(root, wrapped, b"n")) == b"k" * 32
+    _again(lambda: kms.destroy(root))
+    told = _again(lambda: kms.describe(root))
+    assert (told.state, told.irrevocable_at) == (RootState.SCHEDULED, clock.now() + window)
+    for work in (lambda: kms.unwrap(root, wrapped, b"n"), lambda: kms.create_root(name)):
+        with pytest.raises(RootDestroyed):
+            _again(work)
+
+
+def _again(work: Callable[[], T]) -> T:
+    """What a durable workflow does: ask once more."""
+    try:
+        return work()
+    except ProviderUnavailable:
+        return work()

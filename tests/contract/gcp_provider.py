@@ -379,6 +379,9 @@ class _Door(BaseHTTPRequestHandler):
         except Refusal as refusal:
             status = STATUSES[refusal.status]
             answer = {"error": {"code": status, "message": refusal.message, "status": refusal.status}}
+        except ConnectionAbortedError:
+            self.close_connection = True
+            return
         raw = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=UTF-8")

@@ -22,8 +22,8 @@ from app.vault.keys import KeyClass
 from app.vault.ports import RootName, RootState
 from app.vault.providers import settling
 from app.vault.providers.aws import AwsKms
-from tests.contract.aws_provider import PASSING, REGION, SESSION, CloudKms, aws_kms, cloud, failing, slow
-from tests.contract.cloud_story import CloudStory, on_sqlite
+from tests.contract.aws_provider import PASSING, REGION, SESSION, CloudKms, Refusal, aws_kms, cloud, failing, slow
+from tests.contract.cloud_story import CloudStory, Lost, assert_any_call_may_fail, on_sqlite
 from tests.mechanism.vaults import SetClock
 
 FIRST, SECOND = RootName(KeyClass.DATA, 3, 1), RootName(KeyClass.DATA, 3, 2)
@@ -351,6 +351,35 @@ def test_every_outage_is_one_error(kms: AwsKms, world: CloudKms, work: str) -> N
             WORKS[work](kms, root, wrapped)
         assert caught.value.code == "key_provider_unavailable"
     assert kms.unwrap(root, wrapped, b"n") == key
+
+
+@pytest.mark.parametrize(("when", "wasteful"), [("refused", "CreateAlias"), ("answer lost", "CreateKey")])
+def test_any_call_may_fail(kms: AwsKms, world: CloudKms, when: str, wasteful: str) -> None:
+    """Nothing is left half done; a failure between a key and its alias leaves one that nothing was ever sealed with."""
+    failed: list[str] = []
+
+    def at() -> Lost:
+        lost = Lost()
+
+        def fault(operation: str) -> None:
+            if when == "refused" and lost.now():
+                failed.append(operation)
+                raise Refusal("ThrottlingException")
+
+        def after(operation: str, answer: dict[str, Any]) -> dict[str, Any]:
+            if when == "answer lost" and lost.now():
+                failed.append(operation)
+                raise ConnectionAbortedError
+            return answer
+
+        world.fault, world.after = fault, after
+        return lost
+
+    assert_any_call_may_fail(kms, world.clock, WINDOW, at)
+    assert set(failed) >= {"CreateKey", "CreateAlias", "TagResource", "DisableKey", "ScheduleKeyDeletion", "Encrypt"}
+    named = set(world.aliases.values())
+    assert not [key for key in enabled(world) if key in named]
+    assert len(enabled(world)) == failed.count(wasteful)
 
 
 @pytest.mark.parametrize("work", WORKS)

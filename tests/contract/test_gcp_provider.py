@@ -23,7 +23,7 @@ from app.vault.keys import KeyClass
 from app.vault.ports import RootName, RootState
 from app.vault.providers import settling
 from app.vault.providers.gcp import GcpKms, crc32c
-from tests.contract.cloud_story import CloudStory, on_sqlite
+from tests.contract.cloud_story import CloudStory, Lost, assert_any_call_may_fail, on_sqlite
 from tests.contract.gcp_provider import CloudKms, Refusal, castagnoli, cloud, failing, gcp_kms, slow
 
 FIRST, SECOND = RootName(KeyClass.DATA, 3, 1), RootName(KeyClass.DATA, 3, 2)
@@ -275,6 +275,29 @@ def test_every_outage_is_one_error(kms: GcpKms, world: CloudKms, work: str) -> N
     with failing(world, "UNAUTHENTICATED"), pytest.raises(ProviderUnavailable):
         WORKS[work](kms, root, wrapped)
     assert kms.unwrap(root, wrapped, b"n") == key
+
+
+@pytest.mark.parametrize("when", ["refused", "answer lost"])
+def test_any_call_may_fail(kms: GcpKms, world: CloudKms, when: str) -> None:
+    """Nothing is asked twice that must not be, nothing is left half done."""
+
+    def at() -> Lost:
+        lost = Lost()
+
+        def fault(operation: str) -> None:
+            if when == "refused" and lost.now():
+                raise Refusal("UNAVAILABLE")
+
+        def after(operation: str, answer: dict[str, Any]) -> dict[str, Any]:
+            if when == "answer lost" and lost.now():
+                raise ConnectionAbortedError
+            return answer
+
+        world.fault, world.after = fault, after
+        return lost
+
+    assert_any_call_may_fail(kms, world.clock, WINDOW, at)
+    assert {key.versions[0].state for key in world.keys.values()} == {"DESTROY_SCHEDULED"}
 
 
 @pytest.mark.parametrize("work", WORKS)
