@@ -262,8 +262,8 @@ def _folds(session: pkcs11.Session, name: RootName) -> list[_Stone]:
 def _settled(session: pkcs11.Session, name: RootName) -> list[_Stone]:
     """The tombstones of this partition that one may stand for: an unbroken run, but for its newest."""
     wanted = {Attribute.APPLICATION: _grave(name), Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True}
-    run = _run(sorted((_stone(each) for each in session.get_objects(wanted)), key=lambda stone: stone.first))
-    return run[:-KEPT_STONES] if len(run) >= 2 * KEPT_STONES else []
+    stones = sorted((_stone(each) for each in session.get_objects(wanted)), key=lambda stone: stone.first)
+    return next((run[:-KEPT_STONES] for run in _runs(stones) if len(run) >= 2 * KEPT_STONES), [])
 
 
 def _fold(session: pkcs11.Session, name: RootName) -> None:
@@ -277,14 +277,15 @@ def _fold(session: pkcs11.Session, name: RootName) -> None:
         stone.object.destroy()
 
 
-def _run(stones: list[_Stone]) -> list[_Stone]:
-    """The longest start without a gap: a name never buried is never said to be."""
-    run = stones[:1]
-    for stone in stones[1:]:
-        if stone.first > max(each.last for each in run) + 1:
-            break
-        run.append(stone)
-    return run
+def _runs(stones: list[_Stone]) -> list[list[_Stone]]:
+    """Tombstones without a gap between them: a name never buried is never said to be."""
+    runs: list[list[_Stone]] = []
+    for stone in stones:
+        if runs and stone.first <= max(each.last for each in runs[-1]) + 1:
+            runs[-1].append(stone)
+        else:
+            runs.append([stone])
+    return runs
 
 
 # Wrapping
