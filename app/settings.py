@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.sdk.notes import Algorithm, NoteError, Verifier
+
 
 class Secret:
     """A value whose `repr` shows nothing; `reveal()` says where it is read."""
@@ -72,6 +74,8 @@ class Settings:
     smtp_password: Secret = NO_SECRET
     sendgrid_key: Secret = NO_SECRET
     sendgrid_host: str = ""
+    ledger_witnesses: str = ""
+    """Verifier keys (`name+id+base64`) of the witnesses whose cosignatures are taken, with spaces between."""
     executor: str = "regard-1"
     fast_lane: bool = True
     key_provider: str = "file"
@@ -227,6 +231,8 @@ def _meaning(settings: Settings) -> list[str]:
         faults.append("REGARD_KEYS_URL: the key store must be another database than the records")
     if not _is_address(settings.issuer):
         faults.append("REGARD_ISSUER: must be an http or https address")
+    if any(_not_a_witness(key) for key in settings.ledger_witnesses.split()):
+        faults.append("REGARD_LEDGER_WITNESSES: not all are witnesses' verifier keys (name+id+base64, type 0x04)")
     if settings.mail not in {"outbox", "smtp", "sendgrid"}:
         faults.append("REGARD_MAIL: must be outbox, smtp or sendgrid")
     if settings.mail == "smtp" and not settings.smtp_host:
@@ -334,6 +340,13 @@ _PROVIDER_FAULTS: Mapping[KeyProviderKind, Callable[[Settings], list[str]]] = {
 }
 
 
+def _not_a_witness(key: str) -> bool:
+    try:
+        return Verifier.parse(key).algorithm is not Algorithm.COSIGNATURE
+    except NoteError:
+        return True
+
+
 def _production(settings: Settings) -> list[str]:
     faults = []
     if not settings.issuer.startswith("https://"):
@@ -342,6 +355,8 @@ def _production(settings: Settings) -> list[str]:
         faults.append("REGARD_MAIL: the local outbox is for demonstrations; choose smtp or sendgrid")
     if _role(settings.records_url) is not None and _role(settings.records_url) == _role(settings.keys_url):
         faults.append("REGARD_KEYS_URL: production needs another role of the database server than the records")
+    if settings.openbao_url.startswith("http://"):
+        faults.append("REGARD_OPENBAO_URL: production needs https: root keys cross this wire")
     return faults
 
 

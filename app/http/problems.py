@@ -53,7 +53,7 @@ from app.http.errors import (
     UploadNotExpected,
 )
 from app.http.locale import current_locale
-from app.ledger.errors import LedgerError, PositionUnknown
+from app.ledger.errors import LedgerError, PositionUnknown, WitnessRefused
 from app.sdk.sealed import SealError
 from app.tokens.errors import TokenError
 from app.vault.errors import (
@@ -145,6 +145,7 @@ STATUS: dict[type[Exception], int] = {
     SealError: 422,
     LedgerError: 500,
     PositionUnknown: 404,
+    WitnessRefused: 422,
     TokenError: 400,
     ConsentError: 500,
     NoSuchConsentError: 404,

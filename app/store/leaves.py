@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.ledger.bundle import About, Selection, build_bundle, payload_fits
-from app.ledger.checkpoint import NoteSigner, add_cosignature
+from app.ledger.checkpoint import NoteSigner, add_cosignature, signed_by
 from app.ledger.errors import EntryRefused, LedgerCorrupted, LedgerForked, PositionUnknown
 from app.ledger.tree import NodeId, consistency_proof, extend, inclusion_proof, right_edge, root
 from app.sdk.evidence import Entry, Envelope, instant_text
@@ -52,6 +52,8 @@ from consent.vocabulary import ControllerId, SubjectRef
 BATCH = 5_000
 _FETCH = 500
 """Nodes asked for in one query: within every SQLite's limit of parameters."""
+_TWO_SIGNATURES = "%\n— %\n— %"
+"""A note with more than the ledger's own line; the index on sizes is walked backwards until one fits."""
 _KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _OPAQUE_ID = re.compile(r"[a-z]{2,8}_[A-Za-z2-7]{26,40}")
 _ERASURE_ID = re.compile(r"(era_(?:[a-z]{2,8}_)?[A-Za-z2-7]{26,40})(?::[0-9a-f]{64})?")
@@ -381,11 +383,16 @@ class LeafStore:
         connection.execute(insert(_heads), {"size": size, "at": self._clock.now(), "note": note})
 
     def cosign(self, size: int, line: Signature, witness: Verifier) -> str:
-        """Add a witness' cosignature to a published checkpoint and return the note. Raises WitnessRefused."""
+        """Add a witness' cosignature to a published checkpoint and return the note; its first one stands.
+
+        Raises PositionUnknown without a checkpoint of that size, WitnessRefused.
+        """
         with self._engine.begin() as connection:
             note = connection.execute(select(_heads.c.note).where(_heads.c.size == size).with_for_update()).scalar()
             if note is None:
                 raise PositionUnknown(f"no checkpoint of size {size}")
+            if witness.name in signed_by(note, [witness]):
+                return str(note)
             cosigned = add_cosignature(note, line, witness).note
             connection.execute(update(_heads).where(_heads.c.size == size).values(note=cosigned))
         return cosigned
@@ -396,6 +403,24 @@ class LeafStore:
         """Return the latest signed checkpoint; of an empty ledger, a fresh one of size 0."""
         with self._reader.connect() as connection:
             return self._latest(connection)
+
+    def checkpoint_of(self, size: int) -> str:
+        """Return the checkpoint of a size, with the cosignatures it has. Raises PositionUnknown: none was signed."""
+        with self._reader.connect() as connection:
+            note = connection.execute(select(_heads.c.note).where(_heads.c.size == size)).scalar()
+        if note is None:
+            raise PositionUnknown(f"no checkpoint of size {size}")
+        return str(note)
+
+    def witnessed(self, witnesses: Sequence[Verifier]) -> str:
+        """Return the newest checkpoint that one of the witnesses has cosigned. Raises PositionUnknown without one."""
+        if witnesses:
+            newest = select(_heads.c.note).where(_heads.c.note.like(_TWO_SIGNATURES)).order_by(_heads.c.size.desc())
+            with self._reader.connect() as connection, connection.execute(newest) as notes:
+                for note in notes.scalars():
+                    if signed_by(note, witnesses):
+                        return str(note)
+        raise PositionUnknown("no witness has cosigned a checkpoint yet")
 
     def _latest(self, connection: Connection) -> str:
         note = connection.execute(select(_heads.c.note).order_by(_heads.c.size.desc()).limit(1)).scalar()
@@ -450,15 +475,15 @@ class LeafStore:
             rows = connection.execute(query.order_by(_entries.c.arrival).limit(limit)).all()
         return [Recorded(*row) for row in rows]
 
-    def bundle(self, selection: Selection, opening: Opening | None = None) -> bytes:
-        """Return the evidence bundle that answers a question, under the latest checkpoint.
+    def bundle(self, selection: Selection, opening: Opening | None = None, checkpoint: str | None = None) -> bytes:
+        """Return the evidence bundle that answers a question, under the latest checkpoint or the given one.
 
         Payloads stay sealed without an `opening`. Entries that still wait are not in it: call `integrate` first.
         Raises LedgerCorrupted.
         """
         with self._reader.connect() as connection:
-            source = _StoredNodes(connection, opening)
-            return build_bundle(source, selection, self._latest(connection), self._signer, self._clock.now())
+            source, head = _StoredNodes(connection, opening), checkpoint or self._latest(connection)
+            return build_bundle(source, selection, head, self._signer, self._clock.now())
 
     def forget_payloads(self, key_id: str) -> int:
         """Remove the sealed payloads of a destroyed audit key and return how many: their leaves and proofs stay."""

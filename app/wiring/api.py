@@ -12,6 +12,7 @@ from app.store.disclosures import Disclosure
 from app.store.unit import RecordsUnit
 from app.tokens.minting import digest
 from app.wiring.agreements import agreement_units
+from app.wiring.evidence import public_ledger
 from app.wiring.faces import OAuthFace
 from app.wiring.holders import holder_units
 from app.wiring.house import House
@@ -52,7 +53,7 @@ def api_services(house: House, authorization: OAuthServices) -> ApiServices:
         writing=opened(writing),
         reading=opened(house.units.reading),
         keys=house.vault,
-        ledger=house.ledger,
+        ledger=public_ledger(house),
         fulfilling=holder_units(house, writing),
         pulling=holder_units(house, house.units.reading),
         parts=house.casework.files,

@@ -7,13 +7,15 @@ shut. The record is written before anything is opened and, being about the same 
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from app.ledger.bundle import Selection
+from app.ledger.errors import WitnessRefused
 from app.profiles import HOUSE
+from app.sdk.notes import NoteError, Verifier, parse_signature_line
 from app.servicekeys import kept_service_key, public_key
 from app.settings import Settings
-from app.store.leaves import Open, Opening
+from app.store.leaves import LeafStore, Open, Opening
 from app.vault.errors import Erased, UnknownKey, UnknownSubject
 from app.vault.keys import KeyClass, Scope
 from app.wiring.founding import CERTIFICATE_KEY
@@ -24,16 +26,26 @@ _OWN = SubjectRef("house")
 """Under whose audit key entries about nobody are sealed (`house.OwnSeals`)."""
 
 
-def evidence(house: House, selection: Selection) -> bytes:
-    """Return the bundle that answers a question, every payload sealed; what waits is integrated first."""
+def evidence(house: House, selection: Selection, *, witnessed: bool = False) -> bytes:
+    """Return the bundle that answers a question, every payload sealed; what waits is integrated first.
+
+    `witnessed`: under the newest checkpoint that a witness cosigned, so without what came later. Raises PositionUnknown
+    when there is none, LedgerCorrupted.
+    """
     house.ledger.integrate()
-    return house.ledger.bundle(selection)
+    return house.ledger.bundle(selection, checkpoint=_head(house, witnessed=witnessed))
 
 
 def opened_evidence(
-    house: House, selection: Selection, *, by: str, hide: Collection[str] = (), without: Collection[str] = ()
+    house: House,
+    selection: Selection,
+    *,
+    by: str,
+    hide: Collection[str] = (),
+    without: Collection[str] = (),
+    witnessed: bool = False,
 ) -> bytes:
-    """Return the bundle with every payload opened whose audit key lives.
+    """Return the bundle with every payload opened whose audit key lives; `witnessed` as for `evidence`.
 
     `by`: the staff id of whoever opens. Fields named in `hide`, and those in which one of the ids `without` stands,
     stay digests; an envelope names who acted all the same. Raises VaultError when the keys cannot be reached,
@@ -54,7 +66,12 @@ def opened_evidence(
         )
         unit.commit()
     house.ledger.integrate()
-    return house.ledger.bundle(selection, Opening(_opener(house), frozenset(hide), frozenset(without)))
+    opening = Opening(_opener(house), frozenset(hide), frozenset(without))
+    return house.ledger.bundle(selection, opening, _head(house, witnessed=witnessed))
+
+
+def _head(house: House, *, witnessed: bool) -> str | None:
+    return house.ledger.witnessed(witnesses_of(house.settings)) if witnessed else None
 
 
 def _opener(house: House) -> Open:
@@ -66,6 +83,43 @@ def _opener(house: House) -> Open:
             return None
 
     return opened
+
+
+class PublicLedger:
+    """The ledger as its doors see it: with the witnesses whose cosignatures it takes."""
+
+    def __init__(self, ledger: LeafStore, witnesses: Sequence[Verifier]) -> None:
+        self._ledger = ledger
+        self._witnesses = witnesses
+        self.checkpoint = ledger.checkpoint
+        self.checkpoint_of = ledger.checkpoint_of
+        self.inclusion = ledger.inclusion
+        self.consistency = ledger.consistency
+
+    def witnessed(self) -> str:
+        """Return the newest cosigned checkpoint. Raises PositionUnknown without one."""
+        return self._ledger.witnessed(self._witnesses)
+
+    def cosign(self, size: int, line: str) -> str:
+        """Take in a signature line and return the checkpoint with it. Raises WitnessRefused, PositionUnknown."""
+        try:
+            signature = parse_signature_line(line)
+        except NoteError as fault:
+            raise WitnessRefused("not a signature line") from fault
+        for witness in self._witnesses:
+            if (witness.name, witness.key_id) == (signature.name, signature.key_id):
+                return self._ledger.cosign(size, signature, witness)
+        raise WitnessRefused("not the key of a witness of this ledger")
+
+
+def witnesses_of(settings: Settings) -> tuple[Verifier, ...]:
+    """Return the witnesses the settings name."""
+    return tuple(map(Verifier.parse, settings.ledger_witnesses.split()))
+
+
+def public_ledger(house: House) -> PublicLedger:
+    """Return what the ledger's doors stand on."""
+    return PublicLedger(house.ledger, witnesses_of(house.settings))
 
 
 def certificate_key(settings: Settings) -> str:

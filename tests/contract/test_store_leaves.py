@@ -384,8 +384,18 @@ def test_a_cosignature_is_kept(records_engine: Engine, hand: Hand, store: LeafSt
     assert (report.faults, report.witnesses) == ((), {"witness.example": 77})
     with pytest.raises(PositionUnknown):
         store.cosign(3, line, witness)
+    cosigned = store.checkpoint()
+    assert store.cosign(2, line, witness) == cosigned, "the first one stands"
     write(records_engine, hand, 1)
     assert store.integrate() == 1
+    assert store.checkpoint() != cosigned
+    assert store.witnessed([witness]) == store.checkpoint_of(2) == cosigned
+    stranger = Verifier("witness.example", Algorithm.COSIGNATURE, bytes(32))
+    for ask in (lambda: store.witnessed([]), lambda: store.witnessed([stranger]), lambda: store.checkpoint_of(1)):
+        with pytest.raises(PositionUnknown):
+            ask()
+    under = verify_bundle(store.bundle(Selection(About.ALL), checkpoint=cosigned), store.verifier_key)
+    assert (under.faults, len(under.entries)) == ((), 2)
 
 
 @pytest.mark.parametrize(

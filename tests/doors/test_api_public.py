@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.http.guard import Anyone, ClientOnly, guards
+from app.http.guard import Anyone, ByProtocol, ClientOnly, guards
 from app.sdk.merkle import verify_consistency, verify_inclusion
 from app.sdk.notes import Verifier, parse_checkpoint, parse_note
 from consent.parties import Active
@@ -124,7 +124,7 @@ def test_the_description_names_every_json_door_and_its_problems(at: ApiHouse) ->
     ours = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule, method, guard in guards(at.app)
-        if rule.endpoint.startswith("api_") and isinstance(guard, Anyone | ClientOnly) and method != "HEAD"
+        if rule.endpoint.startswith("api_") and isinstance(guard, Anyone | ByProtocol | ClientOnly) and method != "HEAD"
     }
     ours.discard(("/api/docs", "get"))
     described = {(path, method) for path, each in said["paths"].items() for method in each if method != "parameters"}

@@ -99,7 +99,8 @@ def _guarded(operation: dict[str, Any], guard: Guard | None) -> None:
             operation["security"] = []
         case ByProtocol():
             operation["security"] = []
-            operation["x-authentication"] = f"private_key_jwt ({guard.text})"
+            oauth = guard.text.startswith("RFC 7523")
+            operation["x-authentication"] = f"private_key_jwt ({guard.text})" if oauth else guard.text
         case _:
             return
 

@@ -148,7 +148,24 @@ EXCHANGES: Final[Mapping[tuple[str, str], Exchange]] = {
         "— regard.ledger ZyV2TMsSHyuBz4iYPB7gvk9n4bCFrY7UDis3uNNKUnk6epwrxYu4c+kd"
         "yLm0LfAfGT6XptWmtR/c6C/6Z2YJCKoPXgY=\n",
         more="A signed note as C2SP tlog-checkpoint has it: the name of the log, the size of the tree, its root, a "
-        "blank line, signatures (Ed25519). `regard ledger key` prints the key that verifies it.",
+        "blank line, signatures (Ed25519). `regard ledger key` prints the key that verifies it. `size` asks for an "
+        "earlier one, `witnessed=true` for the newest that a witness has cosigned (C2SP tlog-cosignature).",
+        codes={404: ("ledger.position_unknown",), 429: ("too_many_tries",)},
+    ),
+    ("post", "/ledger/cosignatures"): Exchange(
+        "regard.ledger\n93\nMJ8GubY9eBEZ+sqMO7crw48z0px8xObqdqSfMNEkhWI=\n\n"
+        "— regard.ledger ZyV2TMsSHyuBz4iYPB7gvk9n4bCFrY7UDis3uNNKUnk6epwrxYu4c+kd"
+        "yLm0LfAfGT6XptWmtR/c6C/6Z2YJCKoPXgY=\n"
+        "— witness.example/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJs"
+        "X3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n",
+        asked={
+            "size": 93,
+            "line": "— witness.example/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJs"
+            "X3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n",
+        },
+        codes={404: ("ledger.position_unknown",), 422: ("ledger.witness_refused",), 429: ("too_many_tries",)},
+        more="Only of witnesses that the settings name (`REGARD_LEDGER_WITNESSES`); the first cosignature of each "
+        "stands. `python -m regard_sdk.witness` makes and sends them.",
     ),
     ("get", "/ledger/proof/inclusion"): Exchange(
         {
@@ -160,14 +177,14 @@ EXCHANGES: Final[Mapping[tuple[str, str], Exchange]] = {
             ],
         },
         query={"leaf": 3, "size": 4},
-        codes={404: ("ledger.position_unknown",)},
-        more="The audit path of RFC 9162 section 2.1.3. Hashes only: no entry leaves through here.",
+        codes={404: ("ledger.position_unknown",), 429: ("too_many_tries",)},
+        more="The audit path of RFC 9162 section 2.1.3. Hashes only: no entry leaves through here. It never changes.",
     ),
     ("get", "/ledger/proof/consistency"): Exchange(
         {"old": 4, "new": 8, "hashes": ["ZBtX+MKxl7Zyh2a1aGMFNjcLSGxelQfmhmMKTyVXf8I="]},
         query={"old": 4, "new": 8},
-        codes={404: ("ledger.position_unknown",)},
-        more="The proof of RFC 9162 section 2.1.4.",
+        codes={404: ("ledger.position_unknown",), 429: ("too_many_tries",)},
+        more="The proof of RFC 9162 section 2.1.4. It never changes.",
     ),
     ("post", "/api/v1/keys/lease"): Exchange(
         {
