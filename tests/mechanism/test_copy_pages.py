@@ -214,6 +214,31 @@ def certificate() -> dict[str, object]:
 
 
 @pytest.mark.parametrize("locale", list(Locale))
+def test_a_certificate_with_kept_roots_promises_nothing_of_today(locale: Locale) -> None:
+    """Vault.md section 5: within the window the keys are removed, not destroyed; the page says until when."""
+    found = certificate()
+    root = found["partitions"][0]["old_root"]  # type: ignore[index]
+    root |= {"state": "active", "kept_until": (MADE + timedelta(hours=24)).isoformat()}
+    said = " ".join(text_of(certificate_pdf(found, certificate_words(PACK, ORMELUNE, locale, ()))).split())
+    removed = {
+        Locale.FR: "Une ancienne sauvegarde des clés les ouvrirait encore",
+        Locale.EN: "An old backup of the keys would still open it until",
+        Locale.ES: "Una copia de seguridad antigua de las claves aún los abriría",
+        Locale.PT: "Uma cópia de segurança antiga das chaves ainda os abriria",
+    }
+    destroyed = {
+        Locale.FR: "sont détruites. Sans elles",
+        Locale.EN: "are destroyed. Without them",
+        Locale.ES: "están destruidas",
+        Locale.PT: "estão destruídas",
+    }
+    assert removed[locale] in said
+    assert destroyed[locale] not in said
+    assert str((MADE + timedelta(hours=24)).year) in said
+    assert "active" not in said
+
+
+@pytest.mark.parametrize("locale", list(Locale))
 def test_the_certificate_says_keys_destroyed_and_never_anonymised(locale: Locale) -> None:
     """Vault.md section 5; dsar rules 48, 49."""
     kept = [
