@@ -32,8 +32,8 @@ from app.vault.wrapping import KEY_BYTES
 
 PATIENCE_SECONDS: Final = 10.0
 """How long a thread waits for the others' calls before it says that the token does not answer."""
-PAUSES_SECONDS: Final = (0.0, 0.02, 0.05, 0.1)
-"""Between tries. SoftHSM rewrites a file of the token at each login, and who reads it meanwhile finds no token."""
+PAUSES_SECONDS: Final = (0.0, 0.0, 0.02, 0.05, 0.1)
+"""Before each try. SoftHSM rewrites a file of the token at each login, and who reads it meanwhile finds no token."""
 LOST: Final = (
     fault.SessionHandleInvalid,
     fault.SessionClosed,
@@ -116,30 +116,23 @@ class TokenSession:
         return self._do(work, writes=True)
 
     def _do(self, work: Callable[[pkcs11.Session], _T], *, writes: bool) -> _T:
+        last: fault.PKCS11Error | None = None
         with _turn():
             for pause in PAUSES_SECONDS:
-                with self._forgiving(pause):
+                time.sleep(pause)
+                try:
                     return self._work(work, writes=writes)
-            try:
-                return self._work(work, writes=writes)
-            except fault.PKCS11Error as refusal:
-                self._forget(refusal)
-                raise ProviderUnavailable(str(refusal) or type(refusal).__name__) from refusal
-
-    @contextmanager
-    def _forgiving(self, pause: float) -> Iterator[None]:
-        try:
-            yield
-        except _REFUSED as refusal:
-            self._refused = True
-            raise ProviderUnavailable(type(refusal).__name__) from refusal
-        except fault.PKCS11Error as refusal:
-            self._forget(refusal)
-            time.sleep(pause)
+                except fault.PKCS11Error as refusal:
+                    last = refusal
+                    self._forget(refusal)
+                    if self._refused:
+                        break
+        raise ProviderUnavailable(str(last) or type(last).__name__) from last
 
     def _forget(self, refusal: fault.PKCS11Error) -> None:
         """The next try opens a session anew, and the module too where more than the session may be wrong."""
         self._session = None
+        self._refused |= isinstance(refusal, _REFUSED)
         self._module.stale |= not isinstance(refusal, LOST)
 
     def _work(self, work: Callable[[pkcs11.Session], _T], *, writes: bool) -> _T:
