@@ -51,6 +51,9 @@ test: install system-tests check ## everything: checks, both databases, browser,
 test-fast: .venv/ready ## the quick tests alone
 	$(PY) -m pytest -n 2 -m 'not browser and not slow'
 
+prove: install system-tests ## the long proofs: 200 histories killed on each database, every fault at every point
+	REGARD_TEST_PROVE=1 $(PY) -m pytest -n 2 tests/mechanism tests/contract
+
 bench: install ## benchmarks, each as a ratio to a floor measured in the same run
 	$(PY) -m bench
 
@@ -61,4 +64,4 @@ lock: ## write the hashed lock files anew (needs uv)
 clean: ## remove what make has made (not the data in var/)
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install system-runtime system-tests demo serve worker migrate policies check test test-fast bench lock clean
+.PHONY: help install system-runtime system-tests demo serve worker migrate policies check test test-fast prove bench lock clean
