@@ -136,9 +136,21 @@ def _aws(settings: Settings, clock: SystemClock) -> KeyProvider:
     return AwsKms(settings.aws_region, clock=clock, waiting_days=settings.aws_waiting_days, endpoint=endpoint)
 
 
+def _gcp(settings: Settings, _clock: SystemClock) -> KeyProvider:
+    from app.vault.providers.gcp import GcpKms  # noqa: PLC0415 - an optional extra
+
+    return GcpKms(
+        settings.gcp_key_ring,
+        hardware=settings.gcp_hardware,
+        destroy_window=timedelta(days=settings.gcp_destroy_days),
+        endpoint=settings.gcp_endpoint or None,
+    )
+
+
 _OPENERS: Mapping[KeyProviderKind, Callable[[Settings, SystemClock], KeyProvider]] = {
     KeyProviderKind.FILE: _file,
     KeyProviderKind.PKCS11: _pkcs11,
     KeyProviderKind.OPENBAO: _openbao,
     KeyProviderKind.AWS: _aws,
+    KeyProviderKind.GCP: _gcp,
 }

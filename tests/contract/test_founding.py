@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,8 +16,9 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, inspect
 
 from app.cli.main import main
+from app.machine import SystemClock
 from app.servicekeys import ServiceKeyMissing
-from app.settings import Secret, Settings, read_settings
+from app.settings import KeyProviderKind, Secret, Settings, read_settings
 from app.store.engine import open_engine
 from app.store.foundations import same_database
 from app.vault.keys import Scope, Target
@@ -28,6 +32,8 @@ from app.wiring.founding import (
     UnfitDeployment,
     found,
 )
+from app.wiring.vaults import key_provider
+from tests.contract import pkcs11_provider
 from tests.databases import found_deployment, postgres_database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,6 +198,54 @@ def test_roots_with_another_provider_are_told(said: dict[str, str], settings: Se
     for start in (build, migrate_lightly):
         with pytest.raises(OtherProvider, match=r"REGARD_KEY_PROVIDER_BEFORE=file and run `regard keys move`"):
             start(elsewhere)
+
+
+# Which provider
+
+LIBRARIES = {"aws": "boto3", "gcp": "google.cloud.kms_v1", "openbao": "hvac", "pkcs11": "pkcs11"}
+NEEDED = {
+    "file": {},
+    "aws": {"REGARD_AWS_REGION": "eu-west-3"},
+    "gcp": {"REGARD_GCP_KEY_RING": "projects/firm/locations/europe-west9/keyRings/regard"},
+    "openbao": {"REGARD_OPENBAO_URL": "http://127.0.0.1:1", "REGARD_OPENBAO_TOKEN": "t"},
+    "pkcs11": {
+        "REGARD_PKCS11_MODULE": str(pkcs11_provider.MODULE),
+        "REGARD_PKCS11_PIN": pkcs11_provider.PIN,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", list(KeyProviderKind))
+def test_every_provider_of_the_settings_is_there(said: dict[str, str], kind: str, tmp_path: Path) -> None:
+    token = {"REGARD_PKCS11_TOKEN": pkcs11_provider.use_token(tmp_path)}
+    settings = read_settings({**said, **NEEDED[kind], **token, "REGARD_KEY_PROVIDER": kind})
+    found_deployment(settings)
+    assert key_provider(settings, SystemClock()).kind == kind
+
+
+WITHOUT = """
+import json, sys
+from app.machine import SystemClock
+from app.settings import read_settings
+from app.wiring.founding import ExtraMissing
+from app.wiring.vaults import key_provider
+libraries, asked = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+print([name for name in libraries.values() if name in sys.modules])
+sys.modules.update(dict.fromkeys(libraries.values()))
+for kind in libraries:
+    try:
+        key_provider(read_settings({**asked[kind], "REGARD_KEY_PROVIDER": kind}), SystemClock())
+    except ExtraMissing as missing:
+        print(kind, str(missing).split("pip install ")[1])
+"""
+"""In a process of its own: what a test before it has loaded would be found."""
+
+
+def test_libraries_are_loaded_on_demand_and_a_missing_one_is_told_with_its_extra() -> None:
+    asked = {**NEEDED, "pkcs11": {**NEEDED["pkcs11"], "REGARD_PKCS11_TOKEN": "t"}}
+    command = [sys.executable, "-c", WITHOUT, json.dumps(LIBRARIES), json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines() == ["[]", *(f"{kind} 'regard[{kind}]'" for kind in LIBRARIES)]
 
 
 # Records and keys are two databases
