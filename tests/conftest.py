@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from app import policyfiles
 from app.store.engine import open_engine
 from tests.cluster import Cluster
 from tests.databases import CLUSTER, Tree, clear_up, postgres_database, sqlite_database
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,6 +30,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(cluster.stop)
     config.add_cleanup(lambda: os.environ.pop(CLUSTER, None))
     config.add_cleanup(clear_up)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shipped_pack() -> Iterator[None]:
+    """Read the shipped policy pack once a process: it is the same immutable thing for every test that opens a house."""
+    read, shipped = policyfiles.load, ROOT / "policies"
+    known = cache(lambda: read(shipped))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policyfiles, "load", lambda folder: known() if Path(folder) == shipped else read(folder))
+        yield
 
 
 @contextmanager

@@ -61,12 +61,21 @@ def metadata(tree: Tree) -> MetaData:
 def found_deployment(settings: Settings) -> None:
     """What `migrate` leaves of a new deployment, without Alembic's seconds: tables, a keyring, the service's keys."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _furnish(settings.records_url.reveal(), "records")
+    _furnish(settings.keys_url.reveal(), "keys")
     records, keys = open_engine(settings.records_url.reveal()), open_engine(settings.keys_url.reveal(), keys=True)
-    RecordsBase.metadata.create_all(records)
-    KeysBase.metadata.create_all(keys)
     found(settings, records, keys)
     records.dispose()
     keys.dispose()
+
+
+def _furnish(url: str, tree: Tree) -> None:
+    """Give a database its tables, unless it has them; a SQLite file that is not there yet becomes a copy."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite") and not path.exists():
+        shutil.copyfile(_sqlite_model(tree), path)
+    else:
+        _lay(url, tree)
 
 
 def clear_up() -> None:
