@@ -89,7 +89,10 @@ _T = TypeVar("_T")
 WORKER_LEASE: Final = timedelta(seconds=30)
 MOST_SITES: Final = 16
 """Partitions in one batch: about 65,000 keys to re-wrap, and no writer waits for more than that."""
+MOST_REMOVED: Final = 50
+"""Erasures whose key rows go in one transaction."""
 AT_ONCE: Final = Terms()
+_LOGICAL: Final = frozenset({ErasureState.REQUESTED, ErasureState.CACHES_EVICTED})
 Note = Callable[[Erasure, Sequence[Mapping[str, Json]]], None]
 _ENDED: Final = ErasureState.CERTIFIED
 _STOPS: Final = (
@@ -363,16 +366,53 @@ class Erasures:
         at = self._clock.now()
         with self._store.reading() as tx:
             chosen = tx.startable(at, None if idle is None else at - idle)
-        for each in chosen:
-            _stopped(partial(self._until_removed, each))
+        for some in (chosen[at : at + MOST_REMOVED] for at in range(0, len(chosen), MOST_REMOVED)):
+            if _stopped(partial(self._remove_together, some)) is not None:
+                for each in some:
+                    _stopped(partial(self._until_removed, each))
         stops = {each: _stopped(partial(self.drive, each, now=now)) for each in chosen}
         left = self.pending()
         stopped = {each: code for each, code in stops.items() if code is not None and each in left}
         return Driven(tuple(each for each in chosen if each not in left), left, stopped)
 
+    def _remove_together(self, ids: Sequence[str]) -> None:
+        """Take the first two steps of many in few transactions: a commit for each would cost more than the work."""
+        with self._taken_free(ids) as members:
+            asked = [each for each in members if each.state is ErasureState.REQUESTED]
+            removable = [each for each in members if each.state is ErasureState.CACHES_EVICTED]
+            if asked:
+                self._evict(Batch("", tuple(asked)))
+                removable += [replace(each, state=ErasureState.CACHES_EVICTED) for each in asked]
+            if removable:
+                self._remove(Batch("", tuple(sorted(removable, key=lambda each: each.id))))
+
+    @contextmanager
+    def _taken_free(self, ids: Sequence[str]) -> Iterator[list[Erasure]]:
+        """Have those to oneself that nobody else has, that wait for nothing and whose key rows are still there."""
+        with self._reserving:
+            with self._store.writing() as tx:
+                members = [each for name in sorted(set(ids)) if (each := self._free(tx, name)) is not None]
+            names = [each.id for each in members]
+            self._in_hand.update(names)
+        try:
+            yield members
+        finally:
+            self._give_back(names)
+
+    def _free(self, tx: KeyTransaction, erasure_id: str) -> Erasure | None:
+        now = self._clock.now()
+        if erasure_id in self._in_hand or not tx.take(erasure_id, self._worker, now, now + WORKER_LEASE):
+            return None
+        found = _known(tx, erasure_id)
+        wait = wait_of(found, tx.leased_until(erasure_id), self._terms, now) if found.state in _LOGICAL else None
+        if found.state in _LOGICAL and wait is None:
+            return found
+        tx.give_back(erasure_id, self._worker)
+        return None
+
     def _until_removed(self, erasure_id: str) -> ErasureState:
         state = self.state(erasure_id)
-        while state in (ErasureState.REQUESTED, ErasureState.CACHES_EVICTED):
+        while state in _LOGICAL:
             reached = self._advance(erasure_id, now=False)
             if reached is state:
                 break
@@ -483,27 +523,32 @@ class Erasures:
             return self._move_all(tx, batch, ErasureState.CACHES_EVICTED)
 
     def _remove(self, batch: Batch) -> ErasureState:
-        (erasure,) = batch.members
         # Dsar rule 54: written outside before anything is destroyed, so that a restore can never undo it unseen.
-        taken = [target for target in erasure.targets if target.whole or target.destroyed]
-        self._tombstones.append([_tombstone(erasure, target) for target in taken])
-        self._warm_for_survivors(erasure)
+        self._tombstones.append([stone for each in batch.members for stone in _stones(each)])
+        for each in batch.members:
+            self._warm_for_survivors(each)
         with self._store.writing() as tx:
             self._hold(tx, batch)
-            for site in erasure.sites:
-                partition = _partition(tx, site, lock=True)
-                ids = tx.subject_key_ids_in(site.key_class, site.partition)
-                before = replace(
-                    site,
-                    old_generation=partition.generation,
-                    old_root=partition.root,
-                    keys_before=len(ids),
-                    inventory_before=inventory_root(ids),
-                )
-                tx.save_site(erasure.id, before)
-            for target in erasure.targets:
-                self._remove_target(tx, erasure, target)
-            return self._move(tx, erasure, ErasureState.KEY_ROW_REMOVED)
+            for site in batch.sites:
+                _partition(tx, site, lock=True)
+            for each in batch.members:
+                self._remove_one(tx, each)
+            return self._move_all(tx, batch, ErasureState.KEY_ROW_REMOVED)
+
+    def _remove_one(self, tx: KeyTransaction, erasure: Erasure) -> None:
+        for site in erasure.sites:
+            partition = _partition(tx, site)
+            ids = tx.subject_key_ids_in(site.key_class, site.partition)
+            before = replace(
+                site,
+                old_generation=partition.generation,
+                old_root=partition.root,
+                keys_before=len(ids),
+                inventory_before=inventory_root(ids),
+            )
+            tx.save_site(erasure.id, before)
+        for target in erasure.targets:
+            self._remove_target(tx, erasure, target)
 
     def _warm_for_survivors(self, erasure: Erasure) -> None:
         """Have the epoch keys at hand under which survivors move; one whose root is gone has none to move."""
@@ -955,6 +1000,10 @@ def _same(present: Erasure, targets: Sequence[Target]) -> ErasureState:
     if not journalled <= {(each.controller, each.subject) for each in targets}:
         raise ErasureConflict
     return present.state
+
+
+def _stones(erasure: Erasure) -> list[Tombstone]:
+    return [_tombstone(erasure, each) for each in erasure.targets if each.whole or each.destroyed]
 
 
 def _tombstone(erasure: Erasure, target: ErasureTarget) -> Tombstone:
