@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from app.vault.certificate import DESTROYED, REMOVED, canonical
 from app.vault.core import Vault
 from app.vault.errors import Erased, KeyDamaged, PartitionBusy, ProviderUnavailable, RootDestroyed
 from app.vault.guarding import Reason, Terms, Wait
-from app.vault.keys import KeyClass, Target
+from app.vault.keys import Keep, KeyClass, Selector, Target
 from app.vault.ports import ErasureState, RootDescription, RootState
 from app.vault.providers.file import FileKeyring
 from tests.databases import metadata
@@ -119,6 +119,25 @@ def test_now(town: Town) -> None:
     assert town.vault.erasures.drive(late, now=True) == "certified"
     assert town.generations() == [3, 2]
     town.check_end(*GONE, PEOPLE[2])
+
+
+def test_parts_and_the_whole_of_one_person_in_one_batch(town: Town) -> None:
+    """A part, what the law keeps, and a neighbour, driven together: each takes what it named and nothing else."""
+    loans, papers = scope(PEOPLE[0], "loans"), scope(PEOPLE[1], "papers")
+    sealed = {place: town.vault.seal(place, "r", b"x") for place in (loans, papers)}
+    town.vault.shred("era_part", [Target(CONTROLLER, PEOPLE[0], only=(Selector(category="loans"),))])
+    town.ask(PEOPLE[0])
+    keep = Keep(Selector(category="papers"), date(2031, 3, 1), "law")
+    town.vault.shred("era_kept", [Target(CONTROLLER, PEOPLE[1], keep=(keep,))])
+    assert sorted(town.vault.erasures.drive_all(now=True).ended) == ["era_kept", "era_part", "era_sub_0"]
+    assert town.generations() == [2, 1]
+    town.vault.epochs.forget()
+    assert town.vault.open(papers, "r", sealed[papers]) == b"x"
+    with pytest.raises(Erased):
+        town.vault.open(loans, "r", sealed[loans])
+    town.check_end(PEOPLE[0], PEOPLE[1])
+    (part,) = town.vault.erasures.certificates("era_part")
+    assert [key["category"] for key in part["destroyed"][0]["data_keys"]] == ["loans"]  # type: ignore[call-overload, index, union-attr]
 
 
 def test_the_minute_sweep_leaves_alone_what_somebody_drives(town: Town) -> None:
