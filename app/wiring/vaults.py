@@ -70,7 +70,8 @@ def terms_of(settings: Settings) -> Terms:
 
 def _delay(settings: Settings, kind: str) -> timedelta:
     """Return how long a provider keeps a key that it was told to destroy."""
-    days = {KeyProviderKind.AWS: settings.aws_waiting_days, KeyProviderKind.GCP: settings.gcp_destroy_days}
+    # AWS deletes within a day after the waiting period; the certificate then has the date it gave for the key.
+    days = {KeyProviderKind.AWS: settings.aws_waiting_days + 1, KeyProviderKind.GCP: settings.gcp_destroy_days}
     return timedelta(days=days.get(KeyProviderKind(kind), 0)) if kind else timedelta(0)
 
 
