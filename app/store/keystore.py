@@ -20,7 +20,6 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
-    exists,
     func,
     insert,
     or_,
@@ -701,6 +700,11 @@ class SqlKeyTransaction:
             update(ErasureRow).where(ErasureRow.id == erasure_id).values(certificates=list(certificates))
         )
 
+    def recoverable_until(self, key_class: KeyClass, number: int) -> datetime | None:
+        """Return until when an earlier root of the partition could be brought back."""
+        mine = (ErasureSiteRow.key_class == key_class, ErasureSiteRow.partition == number)
+        return self._connection.execute(select(func.max(ErasureSiteRow.irrevocable_at)).where(*mine)).scalar_one()
+
     def kept_sites(self, until: datetime | None) -> Sequence[tuple[str, ErasureSite]]:
         """Return (erasure, site) of each old root that is kept for backups, until a moment or at all."""
         asked = select(ErasureSiteRow.erasure_id, *_SITE).where(_KEPT)
@@ -710,12 +714,13 @@ class SqlKeyTransaction:
 
     def uncompleted(self) -> Sequence[str]:
         """Return the certified ones that kept roots, keep none any more, and have no completion."""
-        of_it = ErasureSiteRow.erasure_id == ErasureRow.id
+        ever = select(ErasureSiteRow.erasure_id).where(ErasureSiteRow.kept_until.is_not(None))
+        still = select(ErasureSiteRow.erasure_id).where(_KEPT)
         asked = select(ErasureRow.id).where(
             ErasureRow.state == ErasureState.CERTIFIED,
             ErasureRow.completions.is_(None),
-            exists().where(of_it, ErasureSiteRow.kept_until.is_not(None)),
-            ~exists().where(of_it, _KEPT),
+            ErasureRow.id.in_(ever),
+            ErasureRow.id.not_in(still),
         )
         return list(self._connection.execute(asked.order_by(ErasureRow.id)).scalars())
 
