@@ -9,7 +9,6 @@ import json
 import signal
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import click
 
@@ -18,11 +17,10 @@ from app.cli.clients import clients
 from app.cli.configured import FAULTY, settings
 from app.cli.exports import exports
 from app.cli.keys import keys
+from app.cli.ledger import ledger
 from app.cli.opening import opened, refuse, report
 from app.cli.serving import serve
 from app.cli.staff import enrol, staff
-from app.ledger.bundle import About, Selection
-from app.sdk import verify as offline
 from app.servicekeys import ServiceKeyError
 from app.settings import Secret
 from app.vault.errors import VaultError
@@ -36,6 +34,7 @@ def main() -> None:
 
 
 main.add_command(keys)
+main.add_command(ledger)
 main.add_command(exports)
 main.add_command(staff)
 main.add_command(enrol)
@@ -110,49 +109,6 @@ def policy_adopt(by: str) -> None:
     with opened() as house, house.units.writing() as unit:
         entry = adopt(unit, house.policy, controller=house.controller, by=by, at=house.units.clock.now())
     click.echo(f"adopted, ledger entry {entry}" if entry else "this pack is in force already")
-
-
-@main.group()
-def ledger() -> None:
-    """The verifiable record."""
-
-
-@ledger.command("checkpoint")
-def ledger_checkpoint() -> None:
-    """Integrate what waits and print the signed checkpoint."""
-    with opened() as house:
-        house.ledger.integrate()
-        click.echo(house.ledger.checkpoint(), nl=False)
-
-
-@ledger.command("key")
-def ledger_key() -> None:
-    """Print the key that verifies checkpoints."""
-    with opened() as house:
-        click.echo(house.ledger.verifier_key)
-
-
-@ledger.command("export")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--about", type=click.Choice([each.value for each in About]), default="all", show_default=True)
-@click.option("--ref", "refs", multiple=True, help="the id it is about; repeatable")
-def ledger_export(file: Path, about: str, refs: tuple[str, ...]) -> None:
-    """Write an evidence bundle that anyone can verify offline."""
-    try:
-        selection = Selection(About(about), refs=refs)
-    except ValueError as fault:
-        raise click.UsageError(str(fault)) from fault
-    with opened() as house:
-        house.ledger.integrate()
-        file.write_bytes(house.ledger.bundle(selection))
-    click.echo(f"wrote {file}")
-
-
-@ledger.command("verify", context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def ledger_verify(arguments: tuple[str, ...]) -> None:
-    """Verify an evidence bundle offline: FILE [--key KEY] [--witness KEY] [--json]. Needs no database."""
-    sys.exit(offline.main(arguments))
 
 
 @main.command()

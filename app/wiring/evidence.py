@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 
 from app.ledger.bundle import Selection
 from app.ledger.errors import WitnessRefused
+from app.outbound.evidence import EvidenceUnprintable, EvidenceWords, evidence_pdf
+from app.outbound.wording import speech_of
 from app.profiles import HOUSE
 from app.sdk.notes import NoteError, Verifier, parse_signature_line
 from app.servicekeys import kept_service_key, public_key
@@ -20,7 +22,7 @@ from app.vault.errors import Erased, UnknownKey, UnknownSubject
 from app.vault.keys import KeyClass, Scope
 from app.wiring.founding import CERTIFICATE_KEY
 from app.wiring.house import House
-from consent.vocabulary import SubjectRef
+from consent.vocabulary import Locale, SubjectRef
 
 _OWN = SubjectRef("house")
 """Under whose audit key entries about nobody are sealed (`house.OwnSeals`)."""
@@ -122,6 +124,25 @@ def public_ledger(house: House) -> PublicLedger:
     return PublicLedger(house.ledger, witnesses_of(house.settings))
 
 
+def printed_evidence(house: House, bundle: bytes, locale: Locale) -> bytes:
+    """Return the PDF that goes with a bundle, which is attached to it. Raises EvidenceUnprintable."""
+    speech = speech_of(house.policy, house.controller, locale)
+    words = EvidenceWords(speech, house.policy.controllers[house.controller].legal_name)
+    return evidence_pdf(bundle, house.ledger.verifier_key, words)
+
+
 def certificate_key(settings: Settings) -> str:
     """Return the public key that erasure certificates verify with, base64 of its 32 bytes."""
     return base64.b64encode(public_key(kept_service_key(settings.data_dir / CERTIFICATE_KEY))).decode("ascii")
+
+
+__all__ = [
+    "EvidenceUnprintable",
+    "PublicLedger",
+    "certificate_key",
+    "evidence",
+    "opened_evidence",
+    "printed_evidence",
+    "public_ledger",
+    "witnesses_of",
+]

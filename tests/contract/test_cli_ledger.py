@@ -1,0 +1,155 @@
+"""`regard ledger`: evidence by every question, opened on record, printed, witnessed; each refusal in a sentence."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli.main import main
+from app.sdk.evidence import Report, verify_bundle
+from app.sdk.notes import parse_note
+from app.sdk.witness import Cosigned, WitnessSigner
+from app.settings import Settings, SettingsFaultsError, read_settings
+from app.wiring import build
+from tests.databases import found_deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+CASE, OTHER = "case_" + "c" * 26, "case_" + "d" * 26
+WITNESS = WitnessSigner("witness.example/w1", b"\x09" * 32)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    said = {
+        "REGARD_DATA_DIR": str(tmp_path / "var"),
+        "REGARD_POLICIES_DIR": str(ROOT / "policies"),
+        "REGARD_LEDGER_WITNESSES": WITNESS.verifier.text(),
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    read = read_settings(said)
+    found_deployment(read)
+    house = build(read)
+    with house.units.writing() as unit:
+        for case in (CASE, OTHER, CASE):
+            unit.journal.record(
+                "case.moved", actor="stf_1", controller=house.controller, subject=None, payload={"case": case}
+            )
+        unit.commit()
+    house.close()
+    return read
+
+
+def run(*words: str, given: str = "") -> Result:
+    return CliRunner().invoke(main, ["ledger", *words], input=given)
+
+
+def exported(tmp_path: Path, *words: str) -> Report:
+    file = tmp_path / "evidence.json"
+    done = run("export", str(file), *words)
+    assert done.exit_code == 0, done.output
+    report = verify_bundle(file.read_bytes(), run("key").stdout.strip(), witnesses=[])
+    assert report.faults == ()
+    return report
+
+
+def kinds(report: Report) -> list[str]:
+    return [entry.envelope.kind for entry in report.entries]
+
+
+def test_evidence_by_every_question(settings: Settings, tmp_path: Path) -> None:
+    everything = exported(tmp_path)
+    assert kinds(everything)[-3:] == ["case.moved"] * 3
+    assert len(kinds(exported(tmp_path, "--about", "case", "--ref", CASE))) == 2
+    assert len(kinds(exported(tmp_path, "--about", "case", "--ref", CASE, "--ref", OTHER))) == 3
+    day = everything.made_at[:10]
+    assert kinds(exported(tmp_path, "--about", "period", "--from", day)) == kinds(everything)
+    assert kinds(exported(tmp_path, "--about", "period", "--until", day)) == []
+    assert kinds(exported(tmp_path, "--about", "period", "--controller", "nobody")) == []
+
+
+def test_opening_is_recorded_and_shows_what_it_may(settings: Settings, tmp_path: Path) -> None:
+    about = ("--about", "case", "--ref", CASE)
+    report = exported(tmp_path, *about, "--open", "--by", "stf_9", "--hide", "subject")
+    first, _, look = report.entries
+    told = {field.name: field.text for field in first.opened or ()}
+    assert told == {"controller": '"ormelune"', "kind": '"case.moved"', "payload.case": f'"{CASE}"', "subject": None}
+    assert (look.envelope.kind, look.envelope.actor) == ("evidence.opened", "stf_9")
+    shut = exported(tmp_path, *about, "--open", "--by", "stf_9", "--without", CASE)
+    assert CASE not in str([field.text for entry in shut.entries for field in entry.opened or ()])
+
+
+def test_a_page_goes_with_it(settings: Settings, tmp_path: Path) -> None:
+    exported(tmp_path, "--about", "case", "--ref", CASE, "--pdf", str(tmp_path / "e.pdf"), "--language", "fr")
+    assert (tmp_path / "e.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--about", "case"),
+        ("--ref", CASE),
+        ("--from", "2026-01-01"),
+        ("--open",),
+        ("--by", "stf_1"),
+        ("--hide", "subject"),
+        ("--about", "nothing"),
+        ("--about", "period", "--from", "yesterday"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(settings: Settings, tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = run("export", str(tmp_path / "e.json"), *words)
+    assert done.exit_code == 2
+    assert not (tmp_path / "e.json").exists()
+
+
+def test_the_keys_an_outsider_needs(settings: Settings) -> None:
+    assert run("key").stdout.startswith("regard.ledger+")
+    public = run("key", "--certificates").stdout.strip()
+    assert len(base64.b64decode(public)) == 32
+    assert run("witnesses").stdout.strip() == WITNESS.verifier.text()
+
+
+def test_a_cosignature_brought_by_hand_is_checked_and_kept(settings: Settings, tmp_path: Path) -> None:
+    unwitnessed = run("export", str(tmp_path / "e.json"), "--witnessed")
+    assert unwitnessed.exit_code == 1
+    assert "no witness has cosigned a checkpoint yet" in unwitnessed.stderr
+    note = parse_note(run("checkpoint").stdout)
+    size = note.body.split("\n")[1]
+    line = Cosigned(int(size), WITNESS.sign(note.body, 1_790_000_000)).line()
+    stranger = WitnessSigner("witness.example/w1", b"\x01" * 32).sign(note.body, 1_790_000_000)
+    refused = run("cosign", size, "-", given=Cosigned(int(size), stranger).line())
+    assert (refused.exit_code, "not the key of a witness" in refused.stderr) == (1, True)
+    assert run("cosign", size, "-", given=line).stdout.endswith(line)
+    file = tmp_path / "e.json"
+    assert run("export", str(file), "--witnessed").exit_code == 0
+    checked = run(
+        "verify", str(file), "--key", run("key").stdout.strip(), "--witness", WITNESS.verifier.text(), "--json"
+    )
+    assert checked.exit_code == 0
+    assert json.loads(checked.stdout)["witnesses"] == {"witness.example/w1": 1_790_000_000}
+
+
+def test_verifying_and_witnessing_need_no_deployment(tmp_path: Path) -> None:
+    assert run("verify", str(tmp_path / "nowhere.json")).exit_code == 2
+    made = run("witness", "--name", "w.example", "--key", str(tmp_path / "w.key"), "--new-key")
+    assert (made.exit_code, made.stdout.startswith("w.example+")) == (0, True)
+
+
+@pytest.mark.parametrize("bad", ["x", "a+b+c", "regard.ledger+00000000+AQ=="])
+def test_a_witness_key_that_is_none_is_told_at_the_start(bad: str) -> None:
+    with pytest.raises(SettingsFaultsError, match="REGARD_LEDGER_WITNESSES"):
+        read_settings({"REGARD_LEDGER_WITNESSES": f"{WITNESS.verifier.text()} {bad}"})
+
+
+def test_the_moments_are_utc_unless_they_say_otherwise(settings: Settings, tmp_path: Path) -> None:
+    made = datetime.fromisoformat(exported(tmp_path).made_at)
+    east = (made + timedelta(hours=2, minutes=-5)).strftime("%Y-%m-%dT%H:%M:%S") + "+0200"
+    assert len(kinds(exported(tmp_path, "--about", "period", "--from", east))) >= 3
+    late = (made + timedelta(hours=2, minutes=-5)).strftime("%Y-%m-%dT%H:%M:%S")
+    assert kinds(exported(tmp_path, "--about", "period", "--from", late)) == []
