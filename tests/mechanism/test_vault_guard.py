@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from app.settings import SettingsFaultsError, read_settings
 from app.store.engine import open_engine
 from app.vault.core import Vault
 from app.vault.errors import ApprovedBefore, Erased, ErasureUnknown, NotHeld, SelfApproval
 from app.vault.guarding import Reason, Terms, Wait, batch_after, hold_of, together, wait_of
 from app.vault.keys import KeyClass, Selector, Target
 from app.vault.ports import Erasure, ErasureSite, ErasureState, ErasureTarget, Hold
-from app.vault.tombstones import Tombstones
+from app.vault.tombstones import Tombstone, Tombstones
+from app.wiring.vaults import terms_of
 from tests.databases import metadata
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
 
@@ -248,3 +250,41 @@ def test_held_while_a_backup_is_taken_and_agreed_to_since(tmp_path: Path) -> Non
     assert restored.erasures.waits(erasure) is None
     with pytest.raises(Erased):
         town.opens(PEOPLE[0], restored)
+
+
+def test_what_a_restore_brings_back_neither_counts_nor_waits(keys_engine: Engine, tmp_path: Path) -> None:
+    """Every tombstone was agreed to once; replaying hundreds must not hold up the next person."""
+    town = Town(keys_engine, tmp_path, Terms(guard=1, batch=QUARTER, cooling=timedelta(hours=1)))
+    stones = [
+        Tombstone(f"era_{each}", NOON.isoformat(), CONTROLLER, each, KeyClass.DATA, True, "00", (key.hex(),))
+        for each, key in ((each, town.vault.dek_for(scope(each))) for each in PEOPLE[:3])
+    ]
+    town.vault.replay(stones)
+    assert town.vault.erasures.held() == ()
+    for each in PEOPLE[:3]:
+        assert town.vault.erasures.drive(f"era_{each}.replay") == "certified"
+        with pytest.raises(Erased):
+            town.opens(each)
+    town.erase(PEOPLE[3])
+    assert town.vault.erasures.held() == ()
+    assert town.erase(PEOPLE[4]) in town.vault.erasures.held()
+
+
+def test_the_settings_become_the_terms() -> None:
+    said = {
+        "REGARD_ERASURE_BATCH_MINUTES": "5",
+        "REGARD_ERASURE_GUARD_SUBJECTS": "10",
+        "REGARD_ERASURE_COOLING_HOURS": "2",
+        "REGARD_KEY_BACKUP_WINDOW": "24",
+        "REGARD_KEY_PROVIDER": "aws",
+        "REGARD_AWS_REGION": "eu-west-3",
+        "REGARD_AWS_WAITING_DAYS": "9",
+    }
+    hours = timedelta(hours=1)
+    # the provider's own day on top of its waiting period: AWS deletes within 24 hours after it
+    assert terms_of(read_settings(said)) == Terms(timedelta(minutes=5), 2 * hours, 24 * hours, timedelta(days=10), 10)
+    assert terms_of(read_settings({})) == Terms(batch=QUARTER, guard=200)
+    wrong = {name: "-1" for name in said if name.startswith(("REGARD_ERASURE", "REGARD_KEY_BACKUP"))}
+    with pytest.raises(SettingsFaultsError) as caught:
+        read_settings({**wrong, "REGARD_KEY_BACKUP_WINDOW": "1000"})
+    assert len([fault for fault in caught.value.faults if "must be 0 to" in fault]) == 4
