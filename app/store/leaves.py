@@ -53,7 +53,9 @@ BATCH = 5_000
 _FETCH = 500
 """Nodes asked for in one query: within every SQLite's limit of parameters."""
 _TWO_SIGNATURES = "%\n— %\n— %"
-"""A note with more than the ledger's own line; the index on sizes is walked backwards until one fits."""
+"""A note with more than the ledger's own line."""
+LOOKED_BACK = 200_000
+"""Checkpoints searched for a cosignature: more than two days' even where one is signed every second."""
 _KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _OPAQUE_ID = re.compile(r"[a-z]{2,8}_[A-Za-z2-7]{26,40}")
 _ERASURE_ID = re.compile(r"(era_(?:[a-z]{2,8}_)?[A-Za-z2-7]{26,40})(?::[0-9a-f]{64})?")
@@ -413,10 +415,14 @@ class LeafStore:
         return str(note)
 
     def witnessed(self, witnesses: Sequence[Verifier]) -> str:
-        """Return the newest checkpoint that one of the witnesses has cosigned. Raises PositionUnknown without one."""
+        """Return the newest checkpoint that one of the witnesses has cosigned, among the last `LOOKED_BACK`.
+
+        Raises PositionUnknown without one.
+        """
         if witnesses:
-            newest = select(_heads.c.note).where(_heads.c.note.like(_TWO_SIGNATURES)).order_by(_heads.c.size.desc())
-            with self._reader.connect() as connection, connection.execute(newest) as notes:
+            last = select(_heads).order_by(_heads.c.size.desc()).limit(LOOKED_BACK).subquery()
+            cosigned = select(last.c.note).where(last.c.note.like(_TWO_SIGNATURES)).order_by(last.c.size.desc())
+            with self._reader.connect() as connection, connection.execute(cosigned) as notes:
                 for note in notes.scalars():
                     if signed_by(note, witnesses):
                         return str(note)
