@@ -25,8 +25,8 @@ from consent.ports import Clock
 
 _MOST = 1 << 53
 """Largest whole number every JSON reader keeps exact."""
-READS, WRITES = 600, 30
-"""How often one address may ask for hashes, and hand in cosignatures, in a minute."""
+READS, SEARCHES, WRITES = 600, 60, 30
+"""How often one address may ask for hashes, have a cosigned checkpoint looked for, and hand in cosignatures, a minute."""
 _ADDRESSES = 10_000
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 _FOREVER = {"Cache-Control": {"schema": {"type": "string"}, "description": "A proof never changes."}}
@@ -121,7 +121,7 @@ def ledger(services: ApiServices) -> Blueprint:
     @refusals(room, 404, 422, 429)
     def checkpoint(query: Mapping[str, Any]) -> Response:
         """Return the latest signed checkpoint, that of a size, or the newest that a witness has cosigned."""
-        throttle.count(request.remote_addr, READS)
+        throttle.count(request.remote_addr, SEARCHES if query["witnessed"] else READS)
         return _note(_asked(services.ledger, query))
 
     @room.route("/cosignatures", methods=["POST"])
