@@ -11,9 +11,9 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, select, text
+from sqlalchemy import Connection, Engine, exists, inspect, select, text
 
-from app.store.rows.keys import ErasureRow, ErasureSiteRow, PartitionRow
+from app.store.rows.keys import ErasureRow, ErasureSiteRow, ErasureTargetRow, PartitionRow
 from app.store.rows.leaves import LedgerCheckpointRow
 from app.vault.ports import ErasureState, RootState
 
@@ -59,7 +59,7 @@ def root_kinds(keys: Engine) -> frozenset[str]:
     The kind is what a root's reference begins with.
     """
     unfinished = select(ErasureRow.id).where(ErasureRow.state != ErasureState.CERTIFIED)
-    kept = ErasureSiteRow.kept_until.is_not(None) & (ErasureSiteRow.root_state == RootState.ACTIVE)
+    kept = ErasureSiteRow.root_state == RootState.ACTIVE
     owed = select(ErasureSiteRow.old_root).where(
         ErasureSiteRow.erasure_id.in_(unfinished) | kept, ErasureSiteRow.old_root.is_not(None)
     )
@@ -76,6 +76,7 @@ def has_checkpoints(records: Engine) -> bool:
 
 def has_certificates(keys: Engine) -> bool:
     """Return whether an erasure was certified."""
-    ended = select(ErasureRow.id).where(ErasureRow.state == ErasureState.CERTIFIED)
+    about = exists().where(ErasureTargetRow.erasure_id == ErasureRow.id)
+    ended = select(ErasureRow.id).where(ErasureRow.state == ErasureState.CERTIFIED, about)
     with _looking(keys) as connection:
         return connection.execute(ended.limit(1)).first() is not None

@@ -701,9 +701,9 @@ class Erasures:
         self._epochs.forget(site.old_root)
         told = self._provider.describe(site.old_root)
         if told.state is not RootState.ACTIVE:
-            return _told(site, told)
+            return self._noted(site, told)
         promised = replace(told, irrevocable_at=irrevocable(committed, self._terms))
-        return replace(_told(site, promised), kept_until=committed + self._terms.window)
+        return replace(self._noted(site, promised), kept_until=committed + self._terms.window)
 
     def _destroy_site(self, site: ErasureSite) -> ErasureSite:
         if site.old_root is None or site.old_root == site.new_root:
@@ -712,7 +712,18 @@ class Erasures:
             if tx.under_root(site.old_root):
                 raise SurvivorUnverified
         told = self._shut(site.old_root)
-        return _told(site, told)
+        return self._noted(site, told)
+
+    def _noted(self, site: ErasureSite, told: RootDescription) -> ErasureSite:
+        """Note what became of a root. What earlier roots of the partition open in old copies lasts as long as they do:
+        no promise of this one is earlier than theirs.
+        """
+        with self._store.reading() as tx:
+            earlier = tx.recoverable_until(site.key_class, site.partition)
+        noted = _told(site, told)
+        if noted.irrevocable_at is None or earlier is None:
+            return noted
+        return replace(noted, irrevocable_at=max(noted.irrevocable_at, earlier))
 
     def _shut(self, root: str) -> RootDescription:
         """Destroy a root and see that it opens nothing any more, whatever its provider says of it."""

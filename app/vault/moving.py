@@ -5,9 +5,11 @@ the present one. A partition moves as an erasure moves it: a new generation with
 new epoch key, every key re-wrapped and opened again under both, in one transaction. The same epoch key under a new root
 would let whoever has an old backup and a stolen old root open what is made after the move.
 
-No journal: a partition is claimed under the digest of its old root before it moves and keeps that claim until the old
-root is destroyed, so every step can be killed and taken again. Erasures of a claimed partition wait, because an old
-root that lives still opens what they promise to destroy; that is the price of destroying nothing before all have moved.
+A partition is claimed before it moves and keeps that claim until its old root is destroyed. Which root that was stands
+in the journal of erasures, as an entry about nobody made in the transaction of the move: so every step can be killed
+and taken again, and a later certificate knows until when an old root could be called back. Erasures of a claimed
+partition wait, because an old root that lives still opens what they promise to destroy; that is the price of destroying
+nothing before all have moved.
 Leaves out the ledger's entries and the service's restarts (`app.wiring.moves`; docs/runbooks/moving-roots.md).
 """
 
@@ -15,9 +17,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
+from typing import TypeVar
 
 from app.vault.epochs import Epochs
 from app.vault.errors import (
@@ -33,6 +35,9 @@ from app.vault.keys import KeyClass
 from app.vault.partitions import Partitions
 from app.vault.ports import (
     Clock,
+    Erasure,
+    ErasureSite,
+    ErasureState,
     KeyProvider,
     KeyStore,
     KeyTransaction,
@@ -41,10 +46,10 @@ from app.vault.ports import (
     RootName,
     RootState,
 )
-from app.vault.wrapping import Random, Wrapper, index_key_name, subject_key_name, wipe
+from app.vault.wrapping import Random, Wrapper, fresh, index_key_name, named, subject_key_name, wipe
 
-_CLAIM = "move:"
-_DIGITS = 32
+_T = TypeVar("_T")
+_MOVE = "move."
 
 
 class JoinedProviders:
@@ -86,10 +91,6 @@ class JoinedProviders:
                 return provider
         raise UnknownRoot
 
-    def other(self, root: str) -> KeyProvider:
-        """Return the provider whose root it is not; raises `UnknownRoot` where it is neither's."""
-        return self.before if self.of(root) is self.present else self.present
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -101,7 +102,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class OldRoot:
-    """What the provider says of a root that was moved away from; nothing where it had destroyed it before."""
+    """What the provider says of a root that was moved away from."""
 
     irrevocable_at: datetime | None
     assurance: str
@@ -116,6 +117,8 @@ class Moves:
     def __init__(self, store: KeyStore, providers: JoinedProviders, clock: Clock, random: Random) -> None:
         self._store = store
         self._providers = providers
+        self._clock = clock
+        self._random = random
         self._partitions = Partitions(store, providers, random)
         self._epochs = Epochs(providers, clock, random)
 
@@ -144,6 +147,7 @@ class Moves:
             if locked != old:
                 raise PartitionBusy
             self._rewrapped(tx, rewrap, new)
+            tx.add_erasure(self._journal(old, new))
         self._epochs.forget(old.root)
 
     def _fetched_twice(self, new: Partition) -> tuple[Wrapper, Wrapper]:
@@ -168,11 +172,11 @@ class Moves:
         present = self._partition(key_class, number)
         if kind_of(present.root) == self._providers.kind:
             return None
-        if is_moving(present) and present.claimed_by != _claim_of(present.root):
+        if is_moving(present) and present.claimed_by != _move_of(present):
             self.end(key_class, number)
         with self._store.writing() as tx:
             found = tx.partition(key_class, number, lock=True)
-            if found is None or found.root != present.root or not tx.claim(key_class, number, _claim_of(found.root)):
+            if found is None or found.root != present.root or not tx.claim(key_class, number, _move_of(found)):
                 raise PartitionBusy
             return tx.partition(key_class, number)
 
@@ -180,36 +184,70 @@ class Moves:
         """Destroy the root that a partition was moved away from, and let erasures have it again.
 
         `told` is called when the old root is gone and the claim is not: what it writes is written at least once.
-        Raises `RootStillAlive`, `UnknownRoot` (the provider has another root of that name),
-        `ProviderUnavailable`, and `KeyDamaged` when the partition does not open: then nothing was destroyed.
+        Raises `RootStillAlive`, `UnknownRoot` (the provider is not the one it was), `ProviderUnavailable`, and
+        `KeyDamaged` when the partition does not open: then nothing was destroyed.
         """
         present = self._partition(key_class, number)
         if not is_moving(present):
             return None
-        gone = None
-        if present.claimed_by != _claim_of(present.root):
+        name = str(present.claimed_by)
+        site = None
+        if name != _move_of(present):
             self._epochs.fetch(present)
             self._store.checkpoint()
-            gone = self._destroy_older(present)
+            site = self._destroyed(name)
+        gone = None if site is None else OldRoot(site.irrevocable_at, site.assurance or "")
         told(gone)
         with self._store.writing() as tx:
-            tx.release(str(present.claimed_by))
+            if site is not None:
+                tx.save_site(name, site)
+            tx.release(name)
         return gone
 
-    def _destroy_older(self, present: Partition) -> OldRoot:
-        provider = self._providers.other(present.root)
-        name = RootName(present.key_class, present.number, present.generation - 1)
-        try:
-            older = provider.create_root(name)
-        except RootDestroyed:
-            return OldRoot(None, "destroyed before")
-        if _claim_of(older) != present.claimed_by:
-            raise UnknownRoot
-        provider.destroy(older)
-        seen = provider.describe(older)
-        if seen.state is RootState.ACTIVE:
+    def _destroyed(self, name: str) -> ErasureSite:
+        """Destroy the old root that the journal names, and see that it opens nothing, whatever its provider says."""
+        with self._store.reading() as tx:
+            entry = tx.erasure(name)
+        if entry is None or entry.sites[0].old_root is None:
+            raise KeyDamaged
+        (site,), root = entry.sites, entry.sites[0].old_root
+        key, probe = fresh(self._random), named("regard.probe")
+        wrapped = _unless_gone(lambda: self._providers.wrap(root, key, probe))
+        self._providers.destroy(root)
+        seen = self._providers.describe(root)
+        opened = wrapped and _unless_gone(lambda: self._providers.unwrap(root, wrapped, probe))
+        if opened or seen.state is RootState.ACTIVE:
             raise RootStillAlive
-        return OldRoot(seen.irrevocable_at, seen.assurance)
+        return replace(
+            site,
+            root_state=seen.state.value,
+            irrevocable_at=seen.irrevocable_at,
+            assurance=seen.assurance,
+            evidence=seen.evidence,
+        )
+
+    def _journal(self, old: Partition, new: Partition) -> Erasure:
+        site = ErasureSite(
+            old.key_class,
+            old.number,
+            old_generation=old.generation,
+            old_root=old.root,
+            new_generation=new.generation,
+            new_root=new.root,
+            root_state=RootState.ACTIVE.value,
+        )
+        now = self._clock.now()
+        return Erasure(
+            _move_of(old),
+            ErasureState.CERTIFIED,
+            now,
+            acknowledged=True,
+            committed_at=now,
+            targets=(),
+            sites=(site,),
+            scan=None,
+            certificates=(),
+        )
 
     def end_all(self, told: Callable[[Sequence[OldRoot]], None]) -> tuple[OldRoot, ...]:
         """Destroy every old root, once nothing waits; `told` has them all before the last claim ends, at least once.
@@ -261,15 +299,23 @@ class _Rewrap:
         return moved
 
 
+def _unless_gone(work: Callable[[], _T]) -> _T | None:
+    try:
+        return work()
+    except RootDestroyed:
+        return None
+
+
 def kind_of(root: str) -> str:
     """Return the kind of provider that a root's reference names: what stands before its first colon."""
     return root.partition(":")[0]
 
 
-def _claim_of(root: str) -> str:
-    return _CLAIM + sha256(root.encode()).hexdigest()[:_DIGITS]
+def _move_of(partition: Partition) -> str:
+    """Return the name of the move away from a partition's present generation: its claim, its entry in the journal."""
+    return _MOVE + RootName(partition.key_class, partition.number, partition.generation).text()
 
 
 def is_moving(partition: Partition) -> bool:
     """Return whether a move has the partition, its old root not destroyed yet."""
-    return (partition.claimed_by or "").startswith(_CLAIM)
+    return (partition.claimed_by or "").startswith(_MOVE)

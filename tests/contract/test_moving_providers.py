@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -23,6 +24,7 @@ from app.cli.main import main
 from app.profiles import Profile
 from app.settings import Settings, read_settings
 from app.store.engine import open_engine
+from app.store.foundations import has_certificates, root_kinds
 from app.store.keystore import SqlKeyStore
 from app.vault.core import Vault
 from app.vault.errors import (
@@ -258,8 +260,42 @@ def test_a_root_that_lives_on_is_told_and_done_again(story: Story) -> None:
     assert all(row[4] for row in story.rows()), "no erasure may promise anything before the old roots are gone"
     story.before = honest
     told = story.move_all()
-    assert {root.assurance for root in told} == {"destroyed before", "A: overwritten in place on this host"}
+    assert {root.assurance for root in told} == {"A: overwritten in place on this host"}
     assert story.all_open(story.present)
+
+
+def test_a_root_that_is_said_to_be_gone_and_opens_is_not_believed(story: Story) -> None:
+    honest = story.before
+    said = RootDescription(RootState.DESTROYED, SetClock().now(), "A: as it says", {})
+    story.before = Lying(honest, describe=lambda _real, _root: said, destroy=lambda _real, _root: None)
+    with pytest.raises(RootStillAlive):
+        story.move_all()
+    story.before = honest
+    story.move_all()
+    assert story.all_open(story.present)
+
+
+def test_no_later_certificate_promises_more_than_an_old_root_allows(story: Story) -> None:
+    """Away from a provider that keeps what it was told to destroy: a backup from before lives as long as it does."""
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    waits = RootDescription(RootState.SCHEDULED, until, "C: unusable now", {"provider": "old"})
+    story.before = Lying(story.before, describe=lambda _real, _root: waits)
+    assert {root.irrevocable_at for root in story.move_all()} == {until}
+    vault = story.vault(story.present)
+    vault.shred("era_1", [Target(CONTROLLER, "sub_0")])
+    assert vault.erasures.drive("era_1") == "certified"
+    (certificate,) = vault.erasures.certificates("era_1")
+    assert certificate["irrevocable_at"] == until.isoformat(timespec="seconds")
+
+
+def test_a_start_without_the_old_provider_is_refused_while_its_roots_live(story: Story) -> None:
+    moves = story.moves()
+    for place in moves.progress().waiting:
+        moves.move(*place)
+    assert root_kinds(story.engine) == {"file", "openbao"}
+    moves.end_all(lambda _roots: None)
+    assert root_kinds(story.engine) == {"openbao"}
+    assert not has_certificates(story.engine)
 
 
 def test_a_provider_put_in_the_place_of_the_old_one_is_not_believed(story: Story) -> None:
