@@ -1,4 +1,4 @@
-"""`regard keys rotate`: new roots, a new key of the address index, new signing keys, while the service runs."""
+"""`regard keys rotate`: new roots, a new key of the address index, new signing and ledger keys; the service runs on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.cli.opening import opened
 from app.tokens.signing import TooSoon
 from app.vault.keys import KeyClass
 from app.vault.ports import ErasureState
-from app.wiring import rotate_index, rotate_roots, rotate_signing
+from app.wiring import LedgerKeyTurning, finish_ledger, rotate_index, rotate_ledger, rotate_roots, rotate_signing
 
 _CLASSES = [each.value for each in KeyClass]
 
@@ -60,3 +60,22 @@ def signing(*, compromised: bool) -> None:
             sys.exit(FAULTY)
     kept = f"; {done.retiring} still verifies what it signed" if done.retiring else ""
     click.echo(f"{done.activated} signs from now on, {done.published} is next{kept}")
+
+
+@rotate.command("ledger")
+@click.option("--finish", "ending", is_flag=True, help="let the key before it go, once everybody has the new one")
+def ledger(*, ending: bool) -> None:
+    """Let a new key sign the ledger's checkpoints; the present one signs along until --finish.
+
+    Give auditors and witnesses the line it prints. Start the service again afterwards.
+    """
+    with opened() as house:
+        try:
+            if ending:
+                finish_ledger(house)
+                click.echo("the present key signs alone; start the service again")
+            else:
+                click.echo(rotate_ledger(house))
+        except LedgerKeyTurning as refused:
+            click.echo(str(refused), err=True)
+            sys.exit(FAULTY)

@@ -26,9 +26,14 @@ from app.sdk.notes import (
 
 
 class NoteSigner:
-    """The ledger's signing key; `name` is the ledger's origin, e.g. `regard.example/ledger`."""
+    """The ledger's signing key; `name` is the ledger's origin, e.g. `regard.example/ledger`.
 
-    def __init__(self, name: str, seed: bytes) -> None:
+    `before` is the seed of the key it follows: while it is given, checkpoints carry its signature as well, so that
+    whoever trusts that key sees which one follows. Lists are signed by the present key alone.
+    """
+
+    def __init__(self, name: str, seed: bytes, before: bytes | None = None) -> None:
+        self._before = None if before is None else NoteSigner(name, before)
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         public = self._key.public_key().public_bytes_raw()
         self.verifier = Verifier.parse(Verifier(name, Algorithm.ED25519, public).text())
@@ -38,12 +43,16 @@ class NoteSigner:
 
     def sign(self, body: str) -> str:
         """Return `body` (which ends with a line feed) as a signed note."""
-        signature = Signature(self.verifier.name, self.verifier.key_id, self._key.sign(body.encode()))
-        return write_note(body, [signature])
+        return write_note(body, [self._signature(body)])
 
     def checkpoint(self, size: int, root: bytes) -> str:
         """Return the signed checkpoint of a tree head."""
-        return self.sign(checkpoint_body(Checkpoint(self.verifier.name, size, root)))
+        body = checkpoint_body(Checkpoint(self.verifier.name, size, root))
+        both = [self] if self._before is None else [self, self._before]
+        return write_note(body, [each._signature(body) for each in both])
+
+    def _signature(self, body: str) -> Signature:
+        return Signature(self.verifier.name, self.verifier.key_id, self._key.sign(body.encode()))
 
 
 @dataclass(frozen=True, slots=True)

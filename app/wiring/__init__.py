@@ -5,6 +5,7 @@ from app.wiring.fastlane import fast_lane, serving
 from app.wiring.founding import UnfitDeployment
 from app.wiring.house import House, UnknownControllerError, build, migrate
 from app.wiring.keystatus import key_status
+from app.wiring.ledgerkeys import LedgerKeyTurning
 from app.wiring.moves import MoveRefused, NowhereFrom, move_roots
 from app.wiring.operator import (
     EnrolmentError,
@@ -25,13 +26,14 @@ from app.wiring.releases import (
     shred_pool_keys,
 )
 from app.wiring.restoring import REFUSALS
-from app.wiring.rotations import rotate_index, rotate_roots, rotate_signing
+from app.wiring.rotations import finish_ledger, rotate_index, rotate_ledger, rotate_roots, rotate_signing
 
 __all__ = [
     "REFUSALS",
     "Departed",
     "EnrolmentError",
     "House",
+    "LedgerKeyTurning",
     "MoveRefused",
     "NowhereFrom",
     "ReleaseRefused",
@@ -42,6 +44,7 @@ __all__ = [
     "build",
     "dismiss_staff",
     "fast_lane",
+    "finish_ledger",
     "hold_back",
     "issue_code",
     "key_status",
@@ -53,6 +56,7 @@ __all__ = [
     "release",
     "restored_vault",
     "rotate_index",
+    "rotate_ledger",
     "rotate_roots",
     "rotate_signing",
     "seal_for_pool",

@@ -16,12 +16,10 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app import policyfiles
 from app.calendars import Calendars
-from app.ledger.checkpoint import NoteSigner
 from app.machine import RandomIds, SystemClock
 from app.metrics import Metrics
 from app.profiles import HOUSE, Profiles
 from app.sdk.sealed import key_id_of
-from app.servicekeys import kept_service_key
 from app.settings import Settings
 from app.store.engine import open_engine
 from app.store.leaves import LeafStore
@@ -31,7 +29,8 @@ from app.vault.core import Vault
 from app.vault.keys import KeyClass, Scope
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work
-from app.wiring.founding import LEDGER_KEY, SchemaBehind, found, look, refuse_one_database
+from app.wiring.founding import SchemaBehind, found, look, refuse_one_database
+from app.wiring.ledgerkeys import ledger_signer
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
 from app.wiring.restoring import Restoring
@@ -47,7 +46,6 @@ from consent.policy import Policy
 from consent.vocabulary import ControllerId, SubjectRef
 from dsar.practice import read_practice
 
-_LEDGER_NAME = "regard.ledger"
 _NOT_PERMITTED = "42501"
 """PostgreSQL: insufficient_privilege."""
 _OWN = SubjectRef("house")
@@ -105,7 +103,6 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
 
     Raises what opening raises: policy faults, key faults, settings faults, `UnfitDeployment`.
     """
-    folder = settings.data_dir
     clock, ids = SystemClock(), RandomIds()
     policy = policyfiles.load(settings.policies_dir)
     records = open_engine(settings.records_url.reveal())
@@ -138,7 +135,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     schedule = IndexSchedule(units, vault, profiles, controller, timedelta(days=settings.index_rekey_days))
     work.sweep_with({"indexes": schedule.sweep})
     work.sweep_with({**sweeps(units), **casework.sweeps(), "pool": lambda: expire_pool(units, vault)})
-    ledger = LeafStore(records, NoteSigner(_LEDGER_NAME, kept_service_key(folder / LEDGER_KEY)), clock)
+    ledger = LeafStore(records, ledger_signer(settings.data_dir), clock)
     return House(
         settings=settings,
         policy=policy,

@@ -1,7 +1,7 @@
-"""Rotations an operator asks for: roots with their epoch keys, the key of the address index, the signing keys.
+"""Rotations an operator asks for: roots with their epoch keys, the address index, signing keys, the ledger's key.
 
 Each may be asked for again after it was killed, and goes on where it was; the service runs meanwhile. Each is an entry
-in the ledger. Leaves out data keys, which are replaced by themselves when they are worn out, and the ledger's own key.
+in the ledger. Leaves out data keys, which are replaced by themselves when they are worn out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from app.vault.erasure import Erasures
 from app.vault.errors import PartitionBusy, ProviderUnavailable, SurvivorUnverified
 from app.vault.keys import KeyClass
 from app.vault.ports import Json, Partition
+from app.wiring import ledgerkeys
 from app.wiring.application import authorization_services
 from app.wiring.house import House
 from app.wiring.rotating import IndexSchedule
@@ -69,6 +70,26 @@ def rotate_signing(house: House, *, compromised: bool) -> Rotation:
         unit.commit()
     _record(house, {"what": "signing", "kid": done.activated, "compromised": compromised})
     return done
+
+
+def rotate_ledger(house: House) -> str:
+    """Let a new key sign checkpoints along with the present one, and return its verifier text.
+
+    The present key signs the entry that names it. A service that runs signs with the present one until it is started
+    again. Raises `LedgerKeyTurning`.
+    """
+    folder = house.settings.data_dir
+    coming = ledgerkeys.coming_signer(folder).verifier.text()
+    _record(house, {"what": "ledger", "verifier": coming})
+    house.ledger.integrate()
+    ledgerkeys.succeed(folder)
+    return coming
+
+
+def finish_ledger(house: House) -> None:
+    """Let the present key sign alone. Raises `LedgerKeyTurning`."""
+    ledgerkeys.finish(house.settings.data_dir)
+    _record(house, {"what": "ledger", "verifier": house.ledger.verifier_key, "alone": True})
 
 
 def _record(house: House, payload: dict[str, Json]) -> None:

@@ -11,13 +11,18 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from app.cli.main import main
+from app.ledger.bundle import About, Selection
+from app.ledger.checkpoint import signed_by
 from app.profiles import EMAIL, Profile
+from app.sdk.evidence import verify_bundle
+from app.sdk.notes import Verifier
 from app.settings import read_settings
 from app.store.restores import partitions
 from app.store.rows.tokens import SigningKeyRow
 from app.vault.keys import Scope
-from app.wiring import House, application
+from app.wiring import House, application, build
 from app.wiring.application import authorization_services
+from app.wiring.ledgerkeys import coming_signer
 from consent.vocabulary import Locale
 from tests.contract import case_house as town
 
@@ -105,6 +110,44 @@ def test_a_compromised_signing_key_is_disowned_at_once(house: House) -> None:
     assert rotate("signing", "--compromised").exit_code == 0
     with services.units() as unit:
         assert len({*before} - {key["kid"] for key in unit.signing_keys.jwks()["keys"]}) == 1
+
+
+def test_a_ledger_key_is_followed_by_another(house: House, tmp_path: Path) -> None:
+    """Who trusts the old key finds the new one in an entry that it signed, and both on each checkpoint to the end."""
+    folder = house.settings.data_dir
+    old = house.ledger.verifier_key
+    done = rotate("ledger")
+    assert done.exit_code == 0, done.output
+    new = done.output.strip()
+    assert new != old
+    with build(house.settings).records.connect() as connection:
+        heads = [note for (note,) in connection.exec_driver_sql("select note from ledger_checkpoints order by size")]
+    assert signed_by(heads[-1], [Verifier.parse(old)]) != []
+    assert rotate("ledger").exit_code == 1
+
+    again = build(house.settings)
+    assert again.ledger.verifier_key == new
+    again.profiles.enrol(again.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.PT)
+    rotate("index")
+    again.ledger.integrate()
+    both = [Verifier.parse(old), Verifier.parse(new)]
+    assert len(signed_by(again.ledger.checkpoint(), both)) == 2
+    report = verify_bundle(again.ledger.bundle(Selection(About.ALL)), new)
+    assert report.ok, report.faults
+    again.close()
+
+    assert rotate("ledger", "--finish").exit_code == 0
+    assert rotate("ledger", "--finish").exit_code == 1
+    last = build(house.settings)
+    last.ledger.integrate()
+    assert [key.text() for key in both if signed_by(last.ledger.checkpoint(), [key])] == [new]
+    assert sorted(path.name for path in folder.glob("ledger.key*")) == ["ledger.key"]
+    last.close()
+
+
+def test_a_change_of_the_ledger_key_that_died_goes_on_with_the_same_key(house: House) -> None:
+    waiting = coming_signer(house.settings.data_dir).verifier.text()
+    assert rotate("ledger").output.strip() == waiting
 
 
 def test_each_rotation_is_in_the_ledger(house: House) -> None:
