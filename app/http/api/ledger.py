@@ -26,7 +26,7 @@ from consent.ports import Clock
 _MOST = 1 << 53
 """Largest whole number every JSON reader keeps exact."""
 READS, SEARCHES, WRITES = 600, 60, 30
-"""How often one address may ask for hashes, have a cosigned checkpoint looked for, and hand in cosignatures, a minute."""
+"""How often a minute one address may ask for hashes, search a cosigned checkpoint, hand in cosignatures."""
 _ADDRESSES = 10_000
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 _FOREVER = {"Cache-Control": {"schema": {"type": "string"}, "description": "A proof never changes."}}
