@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +49,7 @@ from app.store.rows.keys import (
 from app.vault.errors import DurabilityLost, ErasureUnknown, KeyStoreUnavailable, PartitionBusy
 from app.vault.keys import Basis, KeyClass, Scope
 from app.vault.ports import (
+    CLOCKS_DIFFER,
     REPLAYED,
     Approval,
     DataKey,
@@ -71,8 +72,6 @@ from app.vault.ports import (
 _T = TypeVar("_T")
 _ASKED_AT_ONCE = 500
 _CHECKPOINT_WAIT = 1_000
-_CLOCKS_DIFFER = timedelta(minutes=5)
-"""How far the clocks of two hosts may be apart."""
 _DISK_FAULTS = ("disk i/o error", "database or disk is full", "could not fsync", "no space left on device")
 
 _PERMITTED = or_(ErasureRow.held_for.is_(None), ErasureRow.approved_at.is_not(None))
@@ -450,6 +449,17 @@ class SqlKeyTransaction:
         )
         return self._connection.execute(asked).scalar_one_or_none()
 
+    def shorten_leases(self, erasure_id: str, until: datetime) -> None:
+        """Let no lease of a doomed key of the erasure's subjects end later than this."""
+        same = (
+            select(ErasureTargetRow.erasure_id)
+            .where(ErasureTargetRow.erasure_id == erasure_id)
+            .where(ErasureTargetRow.controller == DataKeyRow.controller)
+            .where(ErasureTargetRow.subject == DataKeyRow.subject, ErasureTargetRow.key_class == DataKeyRow.key_class)
+        )
+        late = (DataKeyRow.doomed_by.is_not(None), DataKeyRow.leased_until > until)
+        self._connection.execute(update(DataKeyRow).where(*late, same.exists()).values(leased_until=until))
+
     def remove_data_keys(self, destroyed: Sequence[DestroyedKey]) -> None:
         """Remove keys and note what they were."""
         rows = [
@@ -633,7 +643,7 @@ class SqlKeyTransaction:
         """Let one worker have it for a while. A hold that ends long after any could was taken before a clock was set
         back: nobody waits for it.
         """
-        given = {"erasure": erasure_id, "by": worker, "now": now, "until": until, "late": until + _CLOCKS_DIFFER}
+        given = {"erasure": erasure_id, "by": worker, "now": now, "until": until, "late": until + CLOCKS_DIFFER}
         result: CursorResult[Any] = self._connection.execute(_TAKE, given)
         return result.rowcount > 0
 

@@ -31,6 +31,7 @@ from app.vault.indexes import Indexes
 from app.vault.keys import SUBJECT_CLASSES, KeyClass, Scope, Target
 from app.vault.partitions import SUBJECTS_PER_PARTITION, Partitions, runs
 from app.vault.ports import (
+    LONGEST_LEASE,
     Clock,
     DataKey,
     ErasureState,
@@ -44,8 +45,6 @@ from app.vault.ports import (
 from app.vault.tombstones import Tombstone, Tombstones
 from app.vault.wrapping import Random, Wrapper, data_key_name, fresh, subject_key_name, wipe
 
-LONGEST_LEASE: Final = 60
-"""Seconds (vault.md section 3)."""
 LEASE_MESSAGES: Final = 1 << 14
 """How many messages one lease may seal; charged to the key in full."""
 _SEALS_PER_CHARGE: Final = 1 << 14
@@ -243,6 +242,7 @@ class Vault:
             wipe(key)
 
     def _open_path(self, path: KeyPath) -> bytearray:
+        _check_label(path)
         path, epoch = self._present(path)
         with self._subject_wrapper(path.subject_key, epoch) as wrapper:
             return wrapper.unwrap(path.key.wrapped, data_key_name(path.key.id, path.subject_key.id))
@@ -348,3 +348,10 @@ class Vault:
         """When the whole subject was erased in this class; for callers that were entitled."""
         with self._store.reading() as tx:
             return tx.erased_at(controller, subject, key_class)
+
+
+def _check_label(path: KeyPath) -> None:
+    """A data key is its subject key's person's, whatever somebody who can write here has made of its label."""
+    scope, owner = path.key.scope, path.subject_key
+    if (scope.controller, scope.subject, scope.key_class) != (owner.controller, owner.subject, owner.key_class):
+        raise KeyDamaged

@@ -51,6 +51,8 @@ from app.vault.inventory import inventory_root
 from app.vault.keys import Keep, KeyClass, Scope, Selector, Target
 from app.vault.partitions import Partitions
 from app.vault.ports import (
+    CLOCKS_DIFFER,
+    LONGEST_LEASE,
     Approval,
     Clock,
     DataKey,
@@ -87,6 +89,7 @@ from app.vault.wrapping import (
 
 _T = TypeVar("_T")
 WORKER_LEASE: Final = timedelta(seconds=30)
+_LEASE: Final = timedelta(seconds=LONGEST_LEASE)
 MOST_SITES: Final = 16
 """Partitions in one batch: about 65,000 keys to re-wrap, and no writer waits for more than that."""
 MOST_REMOVED: Final = 50
@@ -310,7 +313,16 @@ class Erasures:
         with self._store.reading() as tx:
             erasure = _known(tx, erasure_id)
             leased = tx.leased_until(erasure_id) if erasure.state is ErasureState.REQUESTED else None
-        return erasure, wait_of(erasure, leased, self._terms, self._clock.now())
+        now = self._clock.now()
+        if leased is not None and leased > now + _LEASE + CLOCKS_DIFFER:
+            leased = self._shortened(erasure_id, now + _LEASE)
+        return erasure, wait_of(erasure, leased, self._terms, now)
+
+    def _shortened(self, erasure_id: str, until: datetime) -> datetime:
+        """A clock was set back since the keys were lent: from now on they are out for one longest lease, no more."""
+        with self._store.writing() as tx:
+            tx.shorten_leases(erasure_id, until)
+        return until
 
     def due_at(self, erasure_id: str) -> datetime | None:
         """When `advance` will go on, where that is known: leases end, a cooling period ends, a batch begins."""

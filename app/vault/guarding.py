@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.vault.errors import ApprovedBefore, NotHeld, SelfApproval
-from app.vault.ports import REPLAYED, Erasure, ErasureState, Hold
+from app.vault.ports import CLOCKS_DIFFER, REPLAYED, Erasure, ErasureState, Hold
 
 PEOPLE: Final = 2
 """How many have to agree to what the guard holds."""
@@ -64,7 +64,8 @@ def wait_of(erasure: Erasure, leased_until: datetime | None, terms: Terms, now: 
     at_once = not erasure.targets or erasure.id.endswith(REPLAYED)
     if gathers and erasure.changed_at is not None and not at_once:
         due = batch_after(erasure.changed_at, terms.batch)
-        return Wait(Reason.BATCH, due) if now < due else None
+        # What changed after now, changed before a clock was set back: nobody waits for that moment to come again.
+        return Wait(Reason.BATCH, due) if now < due and erasure.changed_at <= now + CLOCKS_DIFFER else None
     return None
 
 

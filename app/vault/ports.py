@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.vault.keys import KeyClass, Scope
 
@@ -25,6 +25,13 @@ class Clock(Protocol):
     """The time, always timezone-aware UTC."""
 
     def now(self) -> datetime: ...
+
+
+CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""How far the clocks of two hosts may be apart. What ends later than that beyond its longest life was written before a
+clock was set back."""
+LONGEST_LEASE: Final = 60
+"""Seconds (vault.md section 3)."""
 
 
 class RootState(StrEnum):
@@ -348,6 +355,10 @@ class KeyTransaction(Protocol):
     def doom(self, key_ids: Sequence[bytes], erasure_id: str) -> None: ...
     def leased_until(self, erasure_id: str) -> datetime | None:
         """When the last lease of a key this erasure dooms ends."""
+        ...
+
+    def shorten_leases(self, erasure_id: str, until: datetime) -> None:
+        """Let none of those leases end later than this."""
         ...
 
     def remove_data_keys(self, destroyed: Sequence[DestroyedKey]) -> None: ...

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -552,3 +552,125 @@ def lay_fuse(engine: Engine, at: int) -> None:
                     "FOR EACH STATEMENT EXECUTE FUNCTION full()"
                 )
             )
+
+
+# Clocks
+
+
+def test_a_clock_set_forward_by_years(rooms: Rooms) -> None:
+    """Leases end, epoch keys in memory are dropped, what the law keeps stays, the certificate says when it was."""
+    story, provider = rooms.room(Provider)
+    lease = story.vault.lease(scope("sub_kept"), 60)
+    story.clock.pass_(days=10 * 366)
+    assert lease.expires_at < story.clock.now()
+    story.vault.open(scope("sub_kept"), "r", story.records[scope("sub_kept")])
+    before = provider.calls
+    story.vault.open(scope("sub_kept"), "r", story.records[scope("sub_kept")])
+    assert provider.calls == before
+    story.clock.pass_(days=10 * 366)
+    story.vault.open(scope("sub_kept"), "r", story.records[scope("sub_kept")])
+    assert provider.calls == before + 1, "asked anew"
+    story.ends_well()
+    (certificate, _) = story.opened().erasures.certificates("era_1")
+    assert certificate["irrevocable_at"] == story.clock.now().isoformat(timespec="seconds")
+    assert [each["retained_until"] for each in certificate["retained"]] == ["2031-01-01"]
+
+
+@pytest.mark.parametrize("moment", ["lent", "asked", "removed", "rewrapped", "committed"])
+def test_a_clock_set_back_by_years(rooms: Rooms, moment: str) -> None:
+    """No lease is longer than a minute for it, no key stays in memory, the erasure ends, its dates are the clock's."""
+    story, provider = rooms.room(Provider)
+    reached = {"lent": None, "asked": None, "removed": "key_row_removed"}.get(moment, moment)
+    place = scope("sub_else", "loans")
+    lease = story.vault.lease(place, 60)
+    story.vault.shred("era_2", [Target(CONTROLLER, "sub_else")])
+    story.gone.add(place)
+    while reached is not None and story.vault.erasures.advance("era_1") != reached:
+        pass
+    story.clock.pass_(days=-5 * 366)
+    assert story.vault.lease(scope("sub_near", "loans"), 60).expires_at == story.clock.now() + timedelta(seconds=60)
+    assert lease.expires_at > story.clock.now() + timedelta(days=365), "the holder's own clock drops it"
+    calls = provider.calls
+    story.vault.open(scope("sub_near", "loans"), "r", story.records[scope("sub_near", "loans")])
+    asked_anew = provider.calls - calls
+    assert asked_anew <= 1
+    assert story.vault.erasures.drive("era_1") == "certified"
+    assert story.vault.erasures.drive("era_2") == "requested"
+    story.clock.pass_(seconds=60)
+    assert story.vault.erasures.drive("era_2") == "certified", "it waits a minute, not five years"
+    story.ends_well()
+    (certificate,) = story.opened().erasures.certificates("era_2")
+    assert certificate["certified_at"] == story.clock.now().isoformat(timespec="seconds")
+    for certificate in story.opened().erasures.certificates("era_1"):
+        assert certificate["irrevocable_at"] is not None
+
+
+def test_a_worker_that_died_before_a_clock_was_set_back_keeps_nobody_out(rooms: Rooms) -> None:
+    story, _ = rooms.room(Provider)
+    with SqlKeyStore(story.engine).writing() as tx:
+        now = story.clock.now()
+        assert tx.take("era_1", "host:9", now, now + timedelta(seconds=30))
+    other = story.opened(worker="host:1")
+    with pytest.raises(PartitionBusy):
+        other.erasures.drive("era_1")
+    story.clock.pass_(minutes=-1)
+    with pytest.raises(PartitionBusy):
+        other.erasures.drive("era_1")  # the clocks of two hosts may be as far apart
+    story.clock.pass_(days=-365)
+    assert other.erasures.drive("era_1") == "certified"
+    story.as_it_should_be()
+
+
+# Rows of the key store, moved about by somebody who can write there
+
+
+MOVED = {
+    "a data key under another's name": (
+        "UPDATE data_keys SET wrapped = (SELECT o.wrapped FROM data_keys o WHERE o.subject = 'sub_else') "
+        "WHERE subject = 'sub_kept'"
+    ),
+    "a data key under another subject key": (
+        "UPDATE data_keys SET subject_key_id = "
+        "(SELECT id FROM subject_keys WHERE subject = 'sub_near' AND key_class = 'data') WHERE subject = 'sub_kept'"
+    ),
+    "a subject key under another's name": (
+        "UPDATE subject_keys SET wrapped = (SELECT o.wrapped FROM subject_keys o WHERE o.subject = 'sub_near' AND "
+        "o.key_class = 'data') WHERE subject = 'sub_kept' AND key_class = 'data'"
+    ),
+    "a subject in another partition": (
+        "UPDATE subject_keys SET partition = 1 WHERE subject = 'sub_kept' AND key_class = 'data'"
+    ),
+    "a wrapped key cut short": ("UPDATE data_keys SET wrapped = substr(wrapped, 1, 59) WHERE subject = 'sub_kept'"),
+    "an epoch key under another partition": (
+        "UPDATE partitions SET epoch_wrapped = (SELECT o.epoch_wrapped FROM partitions o WHERE o.key_class = 'data' "
+        "AND o.number = 1) WHERE key_class = 'data' AND number = 0"
+    ),
+    "a partition under another's root": (
+        "UPDATE partitions SET root = (SELECT o.root FROM partitions o WHERE o.key_class = 'data' AND o.number = 1) "
+        "WHERE key_class = 'data' AND number = 0"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MOVED)
+def test_a_key_moved_to_another_row_opens_nothing(rooms: Rooms, what: str) -> None:
+    """Each wrapped key names itself and what is above it: it opens in its own row and in no other."""
+    story, _ = rooms.room(Provider)
+    with story.engine.begin() as connection:
+        connection.execute(text(MOVED[what]))
+    seen, place = story.opened(), scope("sub_kept")
+    for work in (lambda: seen.open(place, "r", story.records[place]), lambda: seen.lease(place)):
+        with pytest.raises(KeyDamaged) as caught:
+            work()
+        assert "secret" not in str(caught.value)
+
+
+def test_a_key_given_another_persons_label_is_lent_to_nobody(rooms: Rooms) -> None:
+    """Somebody relabels a data key as their own, to be lent it: its subject key is still the other person's."""
+    story, _ = rooms.room(Provider)
+    with story.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE data_keys SET subject = 'sub_near', category = 'mine' WHERE subject = 'sub_kept'")
+        )
+    with pytest.raises(KeyDamaged):
+        story.opened().lease(scope("sub_near", "mine"))
