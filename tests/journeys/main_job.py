@@ -545,7 +545,23 @@ def audit(run: Run) -> None:
         expect(kind in leaves, f"the ledger has no {kind}")
         evidence(f"step {number}", f"{kind}, leaf {leaves[kind]}")
     _one_byte(bundle, key)
+    _outsiders_check(run)
     evidence("check it yourself", f".venv/bin/regard-verify {file} --key {run.folder / 'ledger.vkey'}")
+
+
+def _outsiders_check(run: Run) -> None:
+    """Certificate, evidence and public keys, checked by a script written from the published formats alone."""
+    certificate = run.folder / "certificate.json"
+    erasure = json.loads(certificate.read_bytes())["erasure"]
+    opened, public = run.folder / "erasure.json", run.folder / "certificate.pub"
+    public.write_text(run.operator("ledger", "key", "--certificates"))
+    asked = ("--about", "erasure", "--ref", erasure, "--open", "--by", "stf_auditor", "--hide", "subject")
+    run.operator("ledger", "export", str(opened), *asked, "--pdf", str(run.folder / "erasure.pdf"))
+    given = (str(opened), str(run.folder / "ledger.vkey"), str(certificate), str(public))
+    script = Path(__file__).with_name("auditor.py")
+    done = subprocess.run([sys.executable, "-I", str(script), *given], capture_output=True, text=True, check=False)
+    expect(done.returncode == 0, f"the outsider's check fails: {done.stderr.strip()[:200]}")
+    evidence("outsider's check", done.stdout.strip())
 
 
 def _one_byte(bundle: bytes, key: str) -> None:

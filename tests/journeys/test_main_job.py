@@ -107,6 +107,7 @@ def test_the_nine_steps_are_told_with_evidence(told: Told) -> None:
         "root_destroyed",
         "approved by stf_",
         "sound:",
+        "outsider's check         keys destroyed, era_line_",
     ):
         assert evidence in text, evidence
     assert "http://localhost" in text.split("Open", 1)[1], "addresses to open"
