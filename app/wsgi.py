@@ -11,6 +11,7 @@ import os
 import sys
 
 from app.http.fastlane import FastLane
+from app.servicekeys import ServiceKeyError
 from app.settings import read_settings
 from app.vault.process import harden_process
 from app.wiring import REFUSALS, UnfitDeployment, build, migrate, serving
@@ -21,7 +22,7 @@ try:
     migrate(_read)
     _house = build(_read)
     _house.start()
-except (UnfitDeployment, *REFUSALS) as unfit:
+except (UnfitDeployment, ServiceKeyError, *REFUSALS) as unfit:
     sys.exit(f"{unfit.code}: {unfit}")
 atexit.register(_house.close)
 application = serving(_house)

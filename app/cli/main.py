@@ -24,6 +24,7 @@ from app.cli.staff import enrol, staff
 from app.servicekeys import ServiceKeyError
 from app.settings import Secret
 from app.vault.errors import VaultError
+from app.vault.process import harden_process
 from app.wiring import REFUSALS, UnfitDeployment, migrate
 from consent.adoption import adopt
 
@@ -71,6 +72,7 @@ def db() -> None:
 @db.command("upgrade")
 def db_upgrade() -> None:
     """Bring both databases to the newest schema; make the keyring and the service's keys of a new deployment."""
+    harden_process()
     try:
         migrate(settings())
     except (UnfitDeployment, ServiceKeyError, VaultError) as unfit:

@@ -93,6 +93,18 @@ def opened(settings: Settings) -> None:
     application(build(settings))
 
 
+def test_nothing_that_is_founded_is_anybody_elses_to_read(said: dict[str, str], settings: Settings) -> None:
+    before = os.umask(0o022)
+    try:
+        done = CliRunner(env=said).invoke(main, ["db", "upgrade"])
+    finally:
+        os.umask(before)
+    assert done.exit_code == 0, done.stderr
+    modes = {path.name: path.stat().st_mode & 0o077 for path in settings.data_dir.iterdir()}
+    assert modes["keys.sqlite"] == 0
+    assert set(modes.values()) == {0}
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_opening_needs_every_one_of_them(settings: Settings, name: str) -> None:
     found_deployment(settings)
