@@ -136,7 +136,7 @@ class _Page:
     def _row(self, entry: Entry) -> str:
         one = entry.envelope
         what = f"{_esc(self._topic(one.kind))} {_code(one.kind)}<div class=said>{self._payload(entry)}</div>"
-        when = _esc(self._moment(one.at))
+        when = f"{_esc(self._moment(one.at))}<div class=said>{_esc(one.at)}</div>"
         return f'<tr><td class="n">{one.sequence}</td><td>{when}</td><td>{what}</td><td>{_code(one.actor)}</td></tr>'
 
     def _payload(self, entry: Entry) -> str:

@@ -78,6 +78,7 @@ def test_it_tells_what_happened_in_the_readers_language(locale: Locale) -> None:
         assert expected in said, expected
     squeezed = said.replace(" ", "")
     assert CASE in squeezed
+    assert "2026-11-21T09:00:00.000000Z" in squeezed, "the very moment, whatever the reader's clock"
     assert KEY.replace(" ", "") in squeezed
     assert 'reason="<b>late&sorry</b>"' in squeezed
     assert "sub_1" not in said
