@@ -14,10 +14,12 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 CHUNK = 4 << 20
-_FEW = 8
+_FEW = 6
 _HEAD = 4
+_Table = NDArray[np.bool_]
 _HELD: dict[tuple[int, int], int] = {}
 """Device and inode -> the descriptor this process keeps; an inode whose descriptor is open is not given out again."""
 _HOLDING = Lock()
@@ -68,9 +70,15 @@ def _present_of_many(window: bytes, needles: set[bytes]) -> set[bytes]:
         by_head.setdefault(needle[:_HEAD], []).append(needle)
     first, second = np.zeros(65_536, bool), np.zeros(65_536, bool)
     for head in by_head:
-        first[int.from_bytes(head[:2], "big")] = second[int.from_bytes(head[2:], "big")] = True
-    raw = np.frombuffer(window, np.uint8).astype(np.uint16)
-    pairs = (raw[:-1] << 8) | raw[1:]
-    at = np.flatnonzero(first[pairs[:-2]] & second[pairs[2:]])
-    places = ((int(place), by_head.get(window[place : place + _HEAD], [])) for place in at)
-    return {needle for place, likely in places for needle in likely if window.startswith(needle, place)}
+        first[int.from_bytes(head[:2], "little")] = second[int.from_bytes(head[2:], "little")] = True
+    places = [place for start in (0, 1) for place in _places(window, start, first, second)]
+    likely = ((place, by_head.get(window[place : place + _HEAD], [])) for place in places)
+    return {needle for place, those in likely for needle in those if window.startswith(needle, place)}
+
+
+def _places(window: bytes, start: int, first: _Table, second: _Table) -> list[int]:
+    """Where a needle may begin among every other byte from `start` on: two bytes are one number as they lie there."""
+    pairs = np.frombuffer(window, "<u2", offset=start, count=(len(window) - start) // 2)
+    at = np.flatnonzero(first.take(pairs[:-1]))
+    found: list[int] = (at[second.take(pairs[at + 1])] * 2 + start).tolist()
+    return found

@@ -335,7 +335,8 @@ class SqlKeyTransaction:
     def subject_keys_in(self, key_class: KeyClass, number: int) -> Sequence[SubjectKey]:
         """Return all keys of a partition."""
         asked = select(*_SUBJECT_KEY).where(SubjectKeyRow.key_class == key_class, SubjectKeyRow.partition == number)
-        return [_subject_key(row) for row in self._connection.execute(asked)]
+        rows = self._connection.execute(asked)
+        return [SubjectKey(row[0], row[1], row[2], key_class, *row[4:]) for row in rows]
 
     def subject_key_ids_in(self, key_class: KeyClass, number: int) -> Sequence[bytes]:
         """Return the ids of all keys of a partition."""
