@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import atexit
 import gc
+import multiprocessing
 import os
+import signal
 import sys
 
 from app.http.fastlane import FastLane
@@ -23,6 +25,9 @@ try:
     _house = build(_read)
     _house.start()
 except (UnfitDeployment, ServiceKeyError, *REFUSALS) as unfit:
+    if multiprocessing.parent_process() is not None:
+        # a worker of the web server, which would start it again and again
+        os.kill(os.getppid(), signal.SIGTERM)
     sys.exit(f"{unfit.code}: {unfit}")
 atexit.register(_house.close)
 application = serving(_house)

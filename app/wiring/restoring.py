@@ -27,11 +27,9 @@ from app.vault.core import Vault
 from app.vault.errors import (
     Erased,
     KeyDamaged,
-    PartitionBusy,
     PartitionsShut,
     ProviderUnavailable,
     RootDestroyed,
-    SurvivorUnverified,
     TombstonesDamaged,
     TombstonesLost,
     UnknownRoot,
@@ -208,14 +206,14 @@ class Restoring:
         unit.journal.record(KIND, actor=_ACTOR, controller=self._controller, subject=None, payload=payload)
 
     def finish(self) -> int:
-        """Destroy what was replayed, by this start or by one that could not; what is held up waits."""
-        done = 0
-        for erasure in self._vault.erasures.pending():
-            if erasure.endswith(REPLAYED):
-                with suppress(PartitionBusy, ProviderUnavailable, SurvivorUnverified, RootDestroyed):
-                    self._vault.erasures.drive(erasure)
-                    done += 1
-        return done
+        """Destroy what was replayed, without waiting for a batch; what is held up waits. Returns how many ended."""
+        again = self._replays()
+        if again:
+            self._vault.erasures.drive_all(now=True)
+        return len(again) - len(self._replays()) if again else 0
+
+    def _replays(self) -> list[str]:
+        return [each for each in self._vault.erasures.pending() if each.endswith(REPLAYED)]
 
     # The records
 

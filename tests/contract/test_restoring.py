@@ -31,6 +31,8 @@ from consent.record import State
 from tests.contract.backups import copied_database
 from tests.doors.api_house import BALANCES, HOLDER, START, Agreed, ApiHouse
 
+once = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+"""What does not depend on the database: the log, the law, the look at the partitions."""
 PROFILE = Selector(holder=HOUSE, category=CATEGORY)
 
 
@@ -82,7 +84,7 @@ class Town:
         vault = self.at.house.vault
         vault.shred(name, targets)
         vault.erasures.acknowledge(name)
-        assert vault.erasures.drive(name) is ErasureState.CERTIFIED
+        assert vault.erasures.drive(name, now=True) is ErasureState.CERTIFIED
 
     def erase(self, agreed: Agreed, *keep: Keep) -> None:
         self.shred(Target(self.at.house.controller, agreed.subject, keep=keep))
@@ -175,6 +177,7 @@ def test_restored_records_forget_again_before_serving(town: Town) -> None:
     assert kinds(restored).count(KIND) == 1
 
 
+@once
 def test_what_is_retained_stays_and_its_agreements_end(town: Town) -> None:
     """Dsar rule 49: a profile kept by law is not forgotten by a restore either; nothing is read on an agreement."""
     ana = town.at.agree()
@@ -187,6 +190,7 @@ def test_what_is_retained_stays_and_its_agreements_end(town: Town) -> None:
     assert state(restored, ana) is State.ENDED_BY_CONTROLLER
 
 
+@once
 def test_the_end_of_a_retention_is_not_undone(town: Town) -> None:
     ana = town.at.agree()
     town.erase(ana, Keep(PROFILE, date(2031, 1, 1), "L.561-12"))
@@ -197,6 +201,7 @@ def test_the_end_of_a_retention_is_not_undone(town: Town) -> None:
     assert found(restored, "ana@example.org") is None
 
 
+@once
 def test_a_withdrawal_that_destroyed_data_is_not_undone(town: Town) -> None:
     """Her agreement is alive again in the backup; the shred is named after it. Her others are left alone."""
     ana, other = town.at.agree(), town.at.agree(party=HOLDER)
@@ -212,6 +217,7 @@ def test_a_withdrawal_that_destroyed_data_is_not_undone(town: Town) -> None:
     assert found(restored, "ana@example.org") == ana.subject
 
 
+@once
 def test_somebody_whose_audit_keys_are_gone_too_is_forgotten_again(town: Town) -> None:
     """The last retention has ended: the entry rests under the controller's own keys, and names nobody."""
     ana = town.at.agree()
@@ -246,6 +252,7 @@ def test_everything_restored_but_the_tombstones(town: Town) -> None:
     assert town.serve(restored) == Replayed()
 
 
+@once
 def test_keys_older_than_the_erased_never_make_keys_for_them_again(town: Town) -> None:
     """The key store's backup is from before she came: it has to be told that she was erased."""
     backup = town.keys()
@@ -260,6 +267,7 @@ def test_keys_older_than_the_erased_never_make_keys_for_them_again(town: Town) -
         restored.house.vault.dek_for(town.scope(ana))
 
 
+@once
 def test_a_backup_of_the_keys_with_todays_provider_is_refused_with_a_report(town: Town) -> None:
     """Its partitions were re-wrapped since: said at the start, not person by person, and nothing was changed."""
     ana, ben = town.at.agree(), town.at.agree("ben@example.org")
@@ -283,6 +291,7 @@ def test_a_backup_of_the_keys_with_todays_provider_is_refused_with_a_report(town
     assert live.house.vault.open(town.scope(ben), "r", his) == b"1"
 
 
+@once
 def test_a_log_that_is_not_the_one_is_refused(town: Town) -> None:
     """Whoever restores the tombstone file too, or loses it, is told before anything is served."""
     log, old = town.data / "tombstones", (town.data / "tombstones").read_bytes()
@@ -326,6 +335,7 @@ def test_two_processes_start_at_once(town: Town) -> None:
     assert kinds(both[0]).count(KIND) == 1
 
 
+@once
 def test_a_provider_that_is_away_is_looked_at_when_it_is_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing to replay: the service starts, and is not ready before every partition was seen to open."""
 

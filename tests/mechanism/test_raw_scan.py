@@ -3,8 +3,8 @@
 Key store and keyring live on an ext4 image of their own, mounted over a loop device; the image is unmounted and
 searched byte by byte, free blocks included. Of the keys in clear nothing may be there: not the destroyed root, under
 which all else lies, and not the epoch, subject and data keys, which were never written at all. Wrapped keys may be left
-in free blocks, where SQLite's log was: SQLite removes that file, and no file system overwrites what is removed. They are
-noise without the root, which is why the root is destroyed and not the row alone. In files nothing is left of them.
+in free blocks, where SQLite's log was: SQLite removes that file, and no file system overwrites what is removed. They
+are noise without the root, which is why the root is destroyed and not the row alone. In files nothing is left of them.
 
 Where this machine may not mount (no root, or a container without the privilege) the same is searched in every file of a
 plain folder; what was searched is told as a warning, so that a run says what it saw.
