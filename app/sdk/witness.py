@@ -144,7 +144,10 @@ class StateFile:
             yield
 
     def read(self) -> Seen:
-        """Return what was seen; of a file that is not there, nothing yet. Raises WitnessError `witness.state`."""
+        """Return what was seen; of a file that is not there, nothing yet. Raises WitnessError `witness.state`.
+
+        A ledger's new key is taken up from a checkpoint that both keys signed, the old one and the one that follows it.
+        """
         try:
             told = json.loads(self._path.read_bytes())
             key, note = told["ledger"], told["checkpoint"]
@@ -152,9 +155,14 @@ class StateFile:
             return Seen()
         except (ValueError, KeyError, TypeError) as fault:
             raise WitnessError("witness.state", "the state file is damaged: restore it, do not start anew") from fault
-        if key != self._key.text():
-            raise WitnessError("witness.state", "the state file is about another ledger, or another key of it")
-        _, head = _read(note, self._key)
+        try:
+            _, head = _read(note, self._key)
+        except WitnessError as fault:
+            if key == self._key.text():
+                raise
+            raise WitnessError(
+                "witness.state", "the state file is about another ledger, or another key of it"
+            ) from fault
         return Seen(head.size, head.root, note)
 
     def write(self, note: str) -> None:

@@ -147,6 +147,19 @@ def test_a_damaged_or_foreign_state_is_refused_rather_than_forgotten(tmp_path: P
         other.read()
 
 
+def test_a_ledgers_new_key_is_taken_up_where_both_signed(tmp_path: Path) -> None:
+    fresh, old = NoteSigner("regard.example/ledger", b"\x08" * 32), SIGNER
+    both = NoteSigner("regard.example/ledger", b"\x08" * 32, b"\x07" * 32)
+    place = tmp_path / "witness.json"
+    asked(Ledger(10), tmp_path)
+    with pytest.raises(WitnessError, match="another key of it"):
+        cosign(Ledger(12, signer=both), fresh.verifier, WITNESS, StateFile(place, fresh.verifier), NOW)
+    cosign(Ledger(12, signer=both), old.verifier, WITNESS, StateFile(place, old.verifier), NOW)
+    cosign(Ledger(14, signer=fresh), fresh.verifier, WITNESS, StateFile(place, fresh.verifier), NOW)
+    with pytest.raises(WitnessError, match="forked"):
+        cosign(Ledger(15, rewritten=3, signer=fresh), fresh.verifier, WITNESS, StateFile(place, fresh.verifier), NOW)
+
+
 def test_two_runs_on_one_state_take_turns(tmp_path: Path) -> None:
     """C2SP tlog-witness: comparing and remembering are one act, or a slower run would roll the faster one back."""
     made: list[int] = []
