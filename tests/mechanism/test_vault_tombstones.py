@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.vault.errors import DurabilityLost, TombstonesDamaged
+from app.vault.errors import DurabilityLost, TombstonesDamaged, TombstonesLost
 from app.vault.keys import KeyClass
-from app.vault.tombstones import Tombstone, Tombstones
+from app.vault.tombstones import START, Tombstone, Tombstones
 
 
 def stone(number: int) -> Tombstone:
@@ -77,3 +77,68 @@ def test_a_disk_that_fails_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.undo()
     with pytest.raises(DurabilityLost):
         stones.append([stone(1)])
+
+
+# Marks
+
+
+def test_what_was_added_after_a_mark(path: Path) -> None:
+    stones = Tombstones(path)
+    stones.found(os.urandom)
+    named = path.read_bytes()
+    stones.found(os.urandom)
+    assert path.read_bytes() == named, "a log is named once"
+    assert stones.since(START)[0] == ()
+    stones.append([stone(1), stone(2)])
+    found, mark = stones.since(START)
+    assert (found, mark.lines, mark.upto) == ((stone(1), stone(2)), 3, path.stat().st_size)
+    assert stones.since(mark) == ((), mark)
+    stones.append([stone(2), stone(3)])
+    assert stones.since(mark)[0] == (stone(3),)
+    some, half = stones.since(START, most=2)
+    assert some == (stone(1),)
+    assert stones.since(half)[0] == (stone(2), stone(3))
+    assert stones.read() == (stone(1), stone(2), stone(3))
+
+
+def test_a_normal_start_does_not_read_what_lies_before_the_mark(path: Path) -> None:
+    stones = Tombstones(path)
+    stones.append([stone(1), stone(2)])
+    mark = stones.since(START)[1]
+    stones.append([stone(3)])
+    content = path.read_bytes()
+    path.write_bytes(b"x" * 20 + content[20:])
+    assert stones.since(mark)[0] == (stone(3),)
+    with pytest.raises(TombstonesDamaged):
+        stones.since(START)
+
+
+def test_a_log_that_does_not_go_through_the_mark_is_lost(path: Path) -> None:
+    stones, others = Tombstones(path), Tombstones(path.with_name("other"))
+    for each in (stones, others):
+        each.found(os.urandom)
+    old = path.read_bytes()
+    for each in (stones, others):
+        each.append([stone(1)])
+    mark, whole = stones.since(START)[1], path.read_bytes()
+    with pytest.raises(TombstonesLost):
+        others.since(mark)
+    for wrong in (b"", old, whole[:-1], whole[:-5] + whole[-4:]):
+        path.write_bytes(wrong)
+        with pytest.raises(TombstonesLost):
+            stones.since(mark)
+    path.unlink()
+    for any_mark in (mark, START):
+        with pytest.raises(TombstonesLost):
+            stones.since(any_mark)
+
+
+def test_what_follows_the_mark_must_be_chained_to_it(path: Path) -> None:
+    stones = Tombstones(path)
+    stones.append([stone(1)])
+    mark = stones.since(START)[1]
+    other = Tombstones(path.with_name("other"))
+    other.append([stone(2)])
+    path.write_bytes(path.read_bytes() + path.with_name("other").read_bytes())
+    with pytest.raises(TombstonesDamaged):
+        stones.since(mark)
