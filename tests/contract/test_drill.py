@@ -91,7 +91,12 @@ def test_a_provider_that_keeps_what_it_should_destroy_is_found_out(scene: tuple[
     one.erase()
     one.examine()
     one.clear()
-    assert failed(one) == {"restored_keys_erased_shut", "restored_keys_partial_shut", "restored_keys_refused"}
+    assert failed(one) == {
+        "erasure_certified",
+        "restored_keys_erased_shut",
+        "restored_keys_partial_shut",
+        "restored_keys_refused",
+    }
 
 
 def test_without_an_erasure_hardly_anything_holds(scene: tuple[Path, Path]) -> None:
@@ -183,5 +188,6 @@ def test_the_command_fails_when_a_check_does(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(drilling, "key_provider", lambda read, _clock: opened(read.data_dir / "keyring", LyingKeyring))
     done = CliRunner().invoke(main, ["keys", "drill", "--people", "3"])
     assert done.exit_code == 1
+    assert "FAILS  erasure_certified: it ended as root_still_alive" in done.stdout
     assert "FAILS  restored_keys_erased_shut: 2 records of the erased open from the backup" in done.stdout
     assert "NOT PROVEN" in done.stdout
