@@ -431,8 +431,7 @@ def outline(certificate: Any) -> Any:
         (each["class"], each["whole"], sorted(map(keyless, each["data_keys"]))) for each in certificate["destroyed"]
     ]
     said = {name: certificate[name] for name in ("subject", "requested_at", "does_not_prove", "statement")}
-    classes = sorted({site["class"] for site in certificate["partitions"]})
-    return [said, keys, sorted(map(keyless, certificate["retained"])), classes]
+    return [said, keys, sorted(map(keyless, certificate["retained"]))]
 
 
 def exactly(certificate: Any) -> Any:
