@@ -46,13 +46,13 @@ check: .venv/ready ## ruff, mypy, import contracts, locks, policies
 	@! grep -n '://' requirements/*.txt || (echo 'a lock file names an address' >&2; exit 1)
 
 test: install system-tests check ## everything: checks, both databases, browser, journeys
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 3 --dist loadgroup
 
 test-fast: .venv/ready ## the quick tests alone
 	$(PY) -m pytest -n 2 -m 'not browser and not slow'
 
 prove: install system-tests ## the long proofs: 200 histories killed on each database, every fault at every point
-	REGARD_TEST_PROVE=1 $(PY) -m pytest -n 2 tests/mechanism tests/contract
+	REGARD_TEST_PROVE=1 $(PY) -m pytest -n 3 --dist loadgroup tests/mechanism tests/contract
 
 bench: install ## benchmarks, each as a ratio to a floor measured in the same run
 	$(PY) -m bench
