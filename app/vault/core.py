@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -147,9 +147,10 @@ class Vault:
         self, wrapper: Wrapper, controller: str, subject: str, key_class: KeyClass, number: int
     ) -> SubjectKey:
         key, key_id = fresh(self._random), self._random(_KEY_ID_BYTES)
-        wrapped = wrapper.wrap(key, subject_key_name(key_id))
+        made = SubjectKey(key_id, controller, subject, key_class, number, b"")
+        wrapped = wrapper.wrap(key, subject_key_name(made))
         wipe(key)
-        return SubjectKey(key_id, controller, subject, key_class, number, wrapped)
+        return replace(made, wrapped=wrapped)
 
     # Data keys and leases
 
@@ -197,10 +198,10 @@ class Vault:
             if partition is None:
                 raise KeyDamaged
             key_id, key = self._random(_KEY_ID_BYTES), fresh(self._random)
+            bare = DataKey(key_id, subject_key.id, scope, tx.next_sequence(scope), b"", self._clock.now())
             with self._subject_wrapper(subject_key, self.epochs.wrapper(partition)) as wrapper:
-                wrapped = wrapper.wrap(key, data_key_name(key_id, subject_key.id))
+                made = replace(bare, wrapped=wrapper.wrap(key, data_key_name(bare, subject_key.id)))
             wipe(key)
-            made = DataKey(key_id, subject_key.id, scope, tx.next_sequence(scope), wrapped, self._clock.now())
             tx.add_data_key(made)
             return KeyPath(made, subject_key, partition)
 
@@ -235,17 +236,16 @@ class Vault:
 
     @contextmanager
     def _subject_wrapper(self, subject_key: SubjectKey, epoch: Wrapper) -> Iterator[Wrapper]:
-        key = epoch.unwrap(subject_key.wrapped, subject_key_name(subject_key.id))
+        key = epoch.unwrap(subject_key.wrapped, subject_key_name(subject_key))
         try:
             yield Wrapper(key, self._random)
         finally:
             wipe(key)
 
     def _open_path(self, path: KeyPath) -> bytearray:
-        _check_label(path)
         path, epoch = self._present(path)
         with self._subject_wrapper(path.subject_key, epoch) as wrapper:
-            return wrapper.unwrap(path.key.wrapped, data_key_name(path.key.id, path.subject_key.id))
+            return wrapper.unwrap(path.key.wrapped, data_key_name(path.key, path.subject_key.id))
 
     def _present(self, path: KeyPath) -> tuple[KeyPath, Wrapper]:
         """Return the path and its epoch's wrapper; it is read anew when its partition was re-wrapped since."""
@@ -348,10 +348,3 @@ class Vault:
         """When the whole subject was erased in this class; for callers that were entitled."""
         with self._store.reading() as tx:
             return tx.erased_at(controller, subject, key_class)
-
-
-def _check_label(path: KeyPath) -> None:
-    """A data key is its subject key's person's, whatever somebody who can write here has made of its label."""
-    scope, owner = path.key.scope, path.subject_key
-    if (scope.controller, scope.subject, scope.key_class) != (owner.controller, owner.subject, owner.key_class):
-        raise KeyDamaged

@@ -610,16 +610,11 @@ class Erasures:
             # A restored key store whose root is gone: nothing under it opens any more, there is nothing to take over.
             return
         new_id, new_key = self._random(16), fresh(self._random)
-        old_key = epoch.unwrap(old.wrapped, subject_key_name(old.id))
+        old_key = epoch.unwrap(old.wrapped, subject_key_name(old))
         under_old, under_new = Wrapper(old_key, self._random), Wrapper(new_key, self._random)
         moved = [(key.id, _rewrapped(key, old.id, new_id, under_old, under_new)) for key in kept]
-        new = replace(
-            old,
-            id=new_id,
-            wrapped=epoch.wrap(new_key, subject_key_name(new_id)),
-            staged=None,
-            staged_generation=None,
-        )
+        bare = replace(old, id=new_id, wrapped=b"", staged=None, staged_generation=None)
+        new = replace(bare, wrapped=epoch.wrap(new_key, subject_key_name(bare)))
         wipe(old_key, new_key)
         tx.remove_subject_key(old.id)
         tx.add_subject_keys([new], self._clock.now())
@@ -915,7 +910,7 @@ class _Staging:
         return wrapped
 
     def _moved(self, key: SubjectKey) -> bytes:
-        name = subject_key_name(key.id)
+        name = subject_key_name(key)
         opened = self.under_old.unwrap(key.wrapped, name)
         wrapped = self.under_new.wrap(opened, name)
         wipe(opened)
@@ -923,7 +918,7 @@ class _Staging:
 
 
 def _check(key: SubjectKey, under_old: Wrapper, under_new: Wrapper) -> None:
-    name = subject_key_name(key.id)
+    name = subject_key_name(key)
     try:
         before, after = under_old.unwrap(key.wrapped, name), under_new.unwrap(key.staged or b"", name)
     except KeyDamaged:
@@ -1066,8 +1061,8 @@ def _brought_back(tx: KeyTransaction, stone: Tombstone) -> list[_Found]:
 
 
 def _rewrapped(key: DataKey, old_id: bytes, new_id: bytes, under_old: Wrapper, under_new: Wrapper) -> bytes:
-    opened = under_old.unwrap(key.wrapped, data_key_name(key.id, old_id))
-    wrapped = under_new.wrap(opened, data_key_name(key.id, new_id))
+    opened = under_old.unwrap(key.wrapped, data_key_name(key, old_id))
+    wrapped = under_new.wrap(opened, data_key_name(key, new_id))
     wipe(opened)
     return wrapped
 

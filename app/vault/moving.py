@@ -160,7 +160,7 @@ class Moves:
     @staticmethod
     def _rewrapped(tx: KeyTransaction, rewrap: _Rewrap, new: Partition) -> None:
         keys = tx.subject_keys_in(new.key_class, new.number)
-        staged = [(key.id, rewrap(key.wrapped, subject_key_name(key.id))) for key in keys]
+        staged = [(key.id, rewrap(key.wrapped, subject_key_name(key))) for key in keys]
         tx.stage(staged, new.generation)
         if new.key_class is KeyClass.INDEX:
             indexes = tx.index_keys_in(new.number)

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.vault.errors import KeyDamaged
+from app.vault.ports import DataKey, SubjectKey
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -72,14 +73,16 @@ def epoch_name(key_class: str, partition: int, generation: int) -> bytes:
     return named("regard.epoch", key_class, partition, generation)
 
 
-def subject_key_name(key_id: bytes) -> bytes:
-    """The name of a subject key; the same through every re-wrap."""
-    return named("regard.subject", key_id)
+def subject_key_name(key: SubjectKey) -> bytes:
+    """The name of a subject key, whose it is in it: relabelled it does not open. The same through every re-wrap."""
+    return named("regard.subject", key.id, key.controller, key.subject, key.key_class)
 
 
-def data_key_name(key_id: bytes, subject_key_id: bytes) -> bytes:
-    """The name of a data key under its subject key."""
-    return named("regard.data", key_id, subject_key_id)
+def data_key_name(key: DataKey, subject_key_id: bytes) -> bytes:
+    """The name of a data key under its subject key, all that it is for in it: relabelled it does not open."""
+    scope = key.scope
+    whose = (scope.controller, scope.subject, scope.key_class)
+    return named("regard.data", key.id, subject_key_id, *whose, scope.holder, scope.category, scope.basis, scope.life)
 
 
 def index_key_name(key_id: bytes) -> bytes:

@@ -59,8 +59,8 @@ def tapped(vault: Vault, engine: Engine, folder: Path) -> dict[str, str]:
     with vault._store.reading() as tx:
         subject = tx.subject_key(CONTROLLER, GONE, KeyClass.DATA)
         (data,) = tx.data_keys(subject.id)
-    subject_key = Wrapper(epoch, os.urandom).unwrap(subject.wrapped, subject_key_name(subject.id))
-    data_key = Wrapper(subject_key, os.urandom).unwrap(data.wrapped, data_key_name(data.id, subject.id))
+    subject_key = Wrapper(epoch, os.urandom).unwrap(subject.wrapped, subject_key_name(subject))
+    data_key = Wrapper(subject_key, os.urandom).unwrap(data.wrapped, data_key_name(data, subject.id))
     clear = {"root": slots[at + 49 : at + 81], "epoch": epoch, "subject": subject_key, "data": data_key}
     wrapped = {"epoch": partition.epoch_wrapped, "subject": subject.wrapped, "data": data.wrapped}
     return {f"clear {name}": bytes(key).hex() for name, key in clear.items()} | {

@@ -665,12 +665,31 @@ def test_a_key_moved_to_another_row_opens_nothing(rooms: Rooms, what: str) -> No
         assert "secret" not in str(caught.value)
 
 
-def test_a_key_given_another_persons_label_is_lent_to_nobody(rooms: Rooms) -> None:
-    """Somebody relabels a data key as their own, to be lent it: its subject key is still the other person's."""
+RELABELLED = {
+    "a data key as somebody else's": [
+        "UPDATE data_keys SET subject = 'sub_near', category = 'mine' WHERE subject = 'sub_kept'"
+    ],
+    "a data key and its subject key as somebody else's": [
+        "UPDATE subject_keys SET subject = 'sub_mine' WHERE subject = 'sub_kept'",
+        "UPDATE data_keys SET subject = 'sub_mine', category = 'mine' WHERE subject = 'sub_kept'",
+    ],
+    "a data key as of a category I may read": ["UPDATE data_keys SET category = 'mine' WHERE subject = 'sub_kept'"],
+    "a data key as mine to hold": ["UPDATE data_keys SET holder = 'thief' WHERE subject = 'sub_kept'"],
+}
+ASKED = {
+    "a data key as somebody else's": scope("sub_near", "mine"),
+    "a data key and its subject key as somebody else's": scope("sub_mine", "mine"),
+    "a data key as of a category I may read": scope("sub_kept", "mine"),
+    "a data key as mine to hold": scope("sub_kept", holder="thief"),
+}
+
+
+@pytest.mark.parametrize("what", RELABELLED)
+def test_a_key_given_another_label_is_lent_to_nobody(rooms: Rooms, what: str) -> None:
+    """Whose a key is, and what for, is in what was wrapped: who can write here can break a key, not redirect it."""
     story, _ = rooms.room(Provider)
     with story.engine.begin() as connection:
-        connection.execute(
-            text("UPDATE data_keys SET subject = 'sub_near', category = 'mine' WHERE subject = 'sub_kept'")
-        )
+        for statement in RELABELLED[what]:
+            connection.execute(text(statement))
     with pytest.raises(KeyDamaged):
-        story.opened().lease(scope("sub_near", "mine"))
+        story.opened().lease(ASKED[what])
