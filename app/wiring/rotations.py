@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from app.ledger.checkpoint import signed_by
+from app.sdk.notes import Verifier
 from app.store.restores import partitions
 from app.tokens.signing import Rotation
 from app.vault.erasure import Erasures
@@ -87,7 +89,14 @@ def rotate_ledger(house: House) -> str:
 
 
 def finish_ledger(house: House) -> None:
-    """Let the present key sign alone. Raises `LedgerKeyTurning`."""
+    """Let the present key sign alone. Raises `LedgerKeyTurning`, also while the latest checkpoint lacks its signature.
+
+    That one was signed by a service that has not been started since; it would go on with a key nobody is told of.
+    """
+    if not signed_by(house.ledger.checkpoint(), [Verifier.parse(house.ledger.verifier_key)]):
+        raise ledgerkeys.LedgerKeyTurning(
+            "the latest checkpoint lacks the new key's signature: start the service again, wait for its next entry"
+        )
     ledgerkeys.finish(house.settings.data_dir)
     _record(house, {"what": "ledger", "verifier": house.ledger.verifier_key, "alone": True})
 

@@ -124,6 +124,8 @@ def test_a_ledger_key_is_followed_by_another(house: House, tmp_path: Path) -> No
         heads = [note for (note,) in connection.exec_driver_sql("select note from ledger_checkpoints order by size")]
     assert signed_by(heads[-1], [Verifier.parse(old)]) != []
     assert rotate("ledger").exit_code == 1
+    early = rotate("ledger", "--finish")
+    assert (early.exit_code, "start the service again" in early.output) == (1, True)
 
     again = build(house.settings)
     assert again.ledger.verifier_key == new
