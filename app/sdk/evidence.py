@@ -451,9 +451,23 @@ class _Examination:
         except NoteError as fault:
             self._add(Finding.WRONG_KEY, f"the key named in the file: {fault}")
             return self._given
-        if self._given is not None and inside != self._given:
-            self._add(Finding.WRONG_KEY, "the file names another key than the one given")
-        return self._given or inside
+        if self._given is None or inside == self._given:
+            return inside
+        self._add(Finding.WRONG_KEY, self._another())
+        # what another key signed was not edited for that: what was, is found with the key that did sign
+        return inside if _signs(inside, self._bundle.manifest) else self._given
+
+    def _another(self) -> str:
+        """Say how the key in the file and the caller's differ: both sign a checkpoint while one follows the other."""
+        if self._given is not None and _signs(self._given, self._bundle.checkpoint):
+            return (
+                "the file names another key than the one given, which signed the checkpoint too: the ledger's key was "
+                "changed, and the present one is needed"
+            )
+        return (
+            "the file names another key than the one given: that of another ledger, "
+            "or of this one before or after a change of its key"
+        )
 
     def _signed(self, text: str, verifier: Verifier, finding: Finding) -> Note | None:
         try:
@@ -540,6 +554,14 @@ class _Examination:
             self._add(Finding.PROOF_EDITED, "the entries and the proof do not lead to the checkpoint's root")
         if manifest.selection.get("about") == "all" and len(positions) != checkpoint.size:
             self._add(Finding.INCOMPLETE, f"said to hold all {checkpoint.size} entries, holds {len(positions)}")
+
+
+def _signs(verifier: Verifier, text: str) -> bool:
+    try:
+        verifier.check(parse_note(text))
+    except NoteError:
+        return False
+    return True
 
 
 def _difference(entry: Entry, line: Listed) -> str | None:

@@ -2,8 +2,9 @@
 
 A witness remembers the largest tree it saw and signs a larger one only with a proof that it begins with what was seen
 (RFC 9162 section 2.1.4): a ledger that shows different trees to different people finds no witness for the second. The
-state is a file of its own, written before the cosignature is given out, under a lock. Leaves out the protocol in which
-a log calls its witnesses (C2SP tlog-witness): here the witness comes and asks.
+state is a file of its own, written before the cosignature is given out, under a lock. A new key of the ledger is
+followed where a checkpoint bears its signature and that of the key before, never otherwise. Leaves out the protocol in
+which a log calls its witnesses (C2SP tlog-witness): here the witness comes and asks.
 
 Exit codes: 0 cosigned, 1 refused (the ledger shrank, forked, or is not signed), 2 something cannot be read or reached.
 """
@@ -45,6 +46,12 @@ from .notes import (
 
 COSIGNED, REFUSED, UNREACHABLE = 0, 1, 2
 SEED_BYTES = 32
+UNKNOWN_WITNESS = "not the key of a witness of this ledger"
+"""How a ledger answers the cosignature of a witness that its settings do not name."""
+_UNKNOWN_WITNESS = (
+    "this ledger does not know your witness key; its operator has to add it to REGARD_LEDGER_WITNESSES "
+    "(without URL this command prints it)"
+)
 _MOST_HASHES = 63
 _PATIENCE = 20.0
 
@@ -55,6 +62,10 @@ class WitnessError(SdkError):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+class Unreachable(SdkError):
+    """Something that the witness needs cannot be read or reached; the sentence names it."""
 
 
 class WitnessSigner:
@@ -129,6 +140,29 @@ def _consistent(seen: Seen, head: Checkpoint, proof: Sequence[bytes]) -> None:
         ) from fault
 
 
+_NOT_FOLLOWED = (
+    "the state file {} is about another ledger or another key of it: a new key is followed only while the ledger's "
+    "checkpoint bears the signatures of both. If the key was changed and the old one let go, have the new one "
+    "confirmed by the ledger's operator, keep this file as the proof of what was seen, and begin a new one with --state"
+)
+
+
+def _signed_by(text: object, key: Verifier) -> bool:
+    """Tell whether a text is a checkpoint of that key's ledger, with that key's signature."""
+    try:
+        _read(str(text), key)
+    except WitnessError:
+        return False
+    return True
+
+
+def _former(key: object) -> Verifier:
+    try:
+        return Verifier.parse(str(key))
+    except NoteError as fault:
+        raise WitnessError("witness.state", "the state file is damaged: restore it, do not start anew") from fault
+
+
 class StateFile:
     """What a witness saw, in a file: replaced whole, on disk before anything is given out."""
 
@@ -143,10 +177,11 @@ class StateFile:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def read(self) -> Seen:
+    def read(self, shown: str = "") -> Seen:
         """Return what was seen; of a file that is not there, nothing yet. Raises WitnessError `witness.state`.
 
-        A ledger's new key is taken up from a checkpoint that both keys signed, the old one and the one that follows it.
+        A ledger's new key is taken up from a checkpoint that both keys signed, the old one and the one that follows it:
+        the one remembered, or `shown`, which the ledger shows now.
         """
         try:
             told = json.loads(self._path.read_bytes())
@@ -155,15 +190,19 @@ class StateFile:
             return Seen()
         except (ValueError, KeyError, TypeError) as fault:
             raise WitnessError("witness.state", "the state file is damaged: restore it, do not start anew") from fault
-        try:
-            _, head = _read(note, self._key)
-        except WitnessError as fault:
-            if key == self._key.text():
-                raise
-            raise WitnessError(
-                "witness.state", "the state file is about another ledger, or another key of it"
-            ) from fault
+        _, head = _read(note, self._key if key == self._key.text() else self._remembered(key, note, shown))
         return Seen(head.size, head.root, note)
+
+    def _remembered(self, key: object, note: object, shown: str) -> Verifier:
+        """Return the key to read the remembered checkpoint with, which was written under another than the given one."""
+        if _signed_by(note, self._key):
+            return self._key
+        before = _former(key)
+        if before.name != self._key.name:
+            raise WitnessError("witness.state", f"the state file {self._path} is about another ledger, {before.name}")
+        if not (_signed_by(shown, before) and _signed_by(shown, self._key)):
+            raise WitnessError("witness.state", _NOT_FOLLOWED.format(self._path))
+        return before
 
     def write(self, note: str) -> None:
         """Remember a checkpoint."""
@@ -207,7 +246,8 @@ def cosign(ledger: Ledger, ledger_key: Verifier, signer: WitnessSigner, state: S
     Raises WitnessError; a contradiction is kept beside the state file.
     """
     with state.locked():
-        seen, text = state.read(), ledger.checkpoint()
+        text = ledger.checkpoint()
+        seen = state.read(text)
         try:
             note = examine(text, ledger_key, seen, ledger.consistency)
         except WitnessError as refused:
@@ -231,20 +271,39 @@ class HttpLedger:
         self._http.close()
 
     def checkpoint(self) -> str:
-        return self._http.get("/ledger/checkpoint").raise_for_status().text
+        """Fetch the latest checkpoint. Raises Unreachable."""
+        return self._asked("GET", "/ledger/checkpoint").text
 
     def consistency(self, old: int, new: int) -> list[bytes]:
-        """Fetch a proof. Raises WitnessError `witness.proof` for an answer that is none."""
-        answer = self._http.get("/ledger/proof/consistency", params={"old": old, "new": new}).raise_for_status()
+        """Fetch a proof. Raises Unreachable, and WitnessError `witness.proof` for an answer that is none."""
+        answer = self._asked("GET", "/ledger/proof/consistency", params={"old": old, "new": new})
         try:
             return [strict_base64(each) for each in answer.json()["hashes"]]
         except (ValueError, KeyError, TypeError, NoteError) as fault:
             raise WitnessError("witness.proof", "the ledger's answer is no consistency proof") from fault
 
     def submit(self, cosigned: Cosigned) -> str:
-        """Hand a cosignature to the ledger and return the cosigned checkpoint."""
+        """Hand a cosignature to the ledger and return the cosigned checkpoint. Raises Unreachable."""
         body: dict[str, Any] = {"size": cosigned.size, "line": cosigned.line()}
-        return self._http.post("/ledger/cosignatures", json=body).raise_for_status().text
+        return self._asked("POST", "/ledger/cosignatures", json=body).text
+
+    def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **more)
+        except httpx.HTTPError as fault:
+            raise Unreachable(f"cannot reach {self._http.base_url}: {fault}") from fault
+        if not answer.is_success:
+            raise Unreachable(f"{answer.url}: {_answered(answer)}")
+        return answer
+
+
+def _answered(answer: httpx.Response) -> str:
+    """Say what an answer that is none says: its sentence where it has one."""
+    try:
+        told = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        told = f"HTTP {answer.status_code} {answer.reason_phrase}"
+    return _UNKNOWN_WITNESS if told.startswith(UNKNOWN_WITNESS) else told
 
 
 def read_seed(path: Path) -> bytes:
@@ -282,13 +341,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WitnessError as refused:
         print(f"not cosigned: {refused}", file=sys.stderr)
         return REFUSED
-    except (OSError, httpx.HTTPError, NoteError, UnicodeDecodeError) as fault:
+    except OSError as fault:
+        print(f"cannot witness: {fault.filename or 'a file'}: {fault.strerror or fault}", file=sys.stderr)
+    except (Unreachable, httpx.InvalidURL, NoteError, UnicodeDecodeError) as fault:
         print(f"cannot witness: {fault}", file=sys.stderr)
-        return UNREACHABLE
+    return UNREACHABLE
 
 
 def _cosign(asked: argparse.Namespace, signer: WitnessSigner) -> int:
-    ledger_key = Verifier.parse(_text(asked.ledger_key))
+    ledger_key = _ledger_key(asked.ledger_key)
     ledger = HttpLedger(asked.url)
     try:
         made = cosign(ledger, ledger_key, signer, StateFile(asked.state, ledger_key), int(time.time()))
@@ -314,8 +375,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _text(text: str) -> str:
-    return text if text.count("+") >= 2 else Path(text).read_text("utf-8").strip()
+def _ledger_key(text: str) -> Verifier:
+    """Take the ledger's key as it is, or read it from the file of that name."""
+    if not text:
+        raise Unreachable("--ledger-key is missing: the ledger's verifier key, or a file that holds it")
+    try:
+        return Verifier.parse(text if text.count("+") >= 2 else Path(text).read_text("utf-8").strip())
+    except (NoteError, UnicodeDecodeError) as fault:
+        raise Unreachable(f"--ledger-key {text}: not a verifier key (name+id+base64)") from fault
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from app.outbound.evidence import EvidenceUnprintable, EvidenceWords, evidence_p
 from app.outbound.wording import speech_of
 from app.profiles import HOUSE
 from app.sdk.notes import NoteError, Verifier, parse_signature_line
+from app.sdk.witness import UNKNOWN_WITNESS
 from app.servicekeys import kept_service_key, public_key
 from app.settings import Settings
 from app.store.leaves import LeafStore, Open, Opening
@@ -111,7 +112,7 @@ class PublicLedger:
         for witness in self._witnesses:
             if (witness.name, witness.key_id) == (signature.name, signature.key_id):
                 return self._ledger.cosign(size, signature, witness)
-        raise WitnessRefused("not the key of a witness of this ledger")
+        raise WitnessRefused(UNKNOWN_WITNESS)
 
 
 def witnesses_of(settings: Settings) -> tuple[Verifier, ...]:

@@ -124,6 +124,28 @@ def test_a_forger_with_his_own_key_is_found(ledger: Ledger) -> None:
     assert Finding.WRONG_KEY in findings(forged)
 
 
+def test_a_key_from_before_a_rotation_is_said_to_be_another_and_nothing_to_be_edited(ledger: Ledger) -> None:
+    """And what was really edited is found all the same, with whichever key signed."""
+    both = NoteSigner("regard.example/ledger", b"\x08" * 32, b"\x07" * 32)
+    sound = build_bundle(ledger, CASE, both.checkpoint(SIZE, root(ledger, SIZE)), both, START)
+    (only,) = verify_bundle(sound, KEY).faults
+    assert only.finding is Finding.WRONG_KEY
+    assert "the ledger's key was changed, and the present one is needed" in only.sentence
+    assert verify_bundle(sound, both.verifier.text()).ok
+    alone = NoteSigner("regard.example/ledger", b"\x08" * 32)
+    later = build_bundle(ledger, CASE, alone.checkpoint(SIZE, root(ledger, SIZE)), alone, START)
+    (only,) = verify_bundle(later, KEY).faults
+    assert only.finding is Finding.WRONG_KEY
+    assert "before or after a change of its key" in only.sentence
+    for entry in range(2):
+        edited = changed(sound, entries=lambda entries, at=entry: entries[:at] + entries[at + 1 :])
+        assert findings(edited) > {Finding.WRONG_KEY}
+    listed = changed(sound, list=lambda note: note.replace("2026", "2027", 1))
+    assert findings(listed) == {Finding.WRONG_KEY, Finding.LIST_EDITED}
+    mine = changed(ledger.bundle(CASE), key=lambda _key: alone.verifier.text())
+    assert findings(mine) == {Finding.WRONG_KEY}, "only the key it names was changed"
+
+
 # -- named tampering -------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 import stat
 import subprocess
@@ -23,10 +24,12 @@ from app.sdk.notes import NoteError, Verifier, parse_note, parse_signature_line,
 from app.sdk.witness import (
     COSIGNED,
     REFUSED,
+    UNKNOWN_WITNESS,
     UNREACHABLE,
     Cosigned,
     HttpLedger,
     StateFile,
+    Unreachable,
     WitnessError,
     WitnessSigner,
     cosign,
@@ -152,12 +155,61 @@ def test_a_ledgers_new_key_is_taken_up_where_both_signed(tmp_path: Path) -> None
     both = NoteSigner("regard.example/ledger", b"\x08" * 32, b"\x07" * 32)
     place = tmp_path / "witness.json"
     asked(Ledger(10), tmp_path)
-    with pytest.raises(WitnessError, match="another key of it"):
-        cosign(Ledger(12, signer=both), fresh.verifier, WITNESS, StateFile(place, fresh.verifier), NOW)
     cosign(Ledger(12, signer=both), old.verifier, WITNESS, StateFile(place, old.verifier), NOW)
     cosign(Ledger(14, signer=fresh), fresh.verifier, WITNESS, StateFile(place, fresh.verifier), NOW)
     with pytest.raises(WitnessError, match="forked"):
         cosign(Ledger(15, rewritten=3, signer=fresh), fresh.verifier, WITNESS, StateFile(place, fresh.verifier), NOW)
+
+
+@pytest.fixture
+def turned(tmp_path: Path) -> StateFile:
+    """What a witness comes with that saw ten leaves under the old key and was given the new one."""
+    asked(Ledger(10), tmp_path)
+    return StateFile(tmp_path / "witness.json", NoteSigner("regard.example/ledger", b"\x08" * 32).verifier)
+
+
+def with_new_key(ledger: Ledger, turned: StateFile) -> Cosigned:
+    return cosign(ledger, NoteSigner("regard.example/ledger", b"\x08" * 32).verifier, WITNESS, turned, NOW)
+
+
+def test_a_witness_given_the_new_key_follows_while_both_sign(tmp_path: Path, turned: StateFile) -> None:
+    fresh = NoteSigner("regard.example/ledger", b"\x08" * 32)
+    both = NoteSigner("regard.example/ledger", b"\x08" * 32, b"\x07" * 32)
+    before = (tmp_path / "witness.json").read_bytes()
+    with pytest.raises(WitnessError, match="forked"):
+        with_new_key(Ledger(12, rewritten=3, signer=both), turned)
+    assert (tmp_path / "witness.json").read_bytes() == before, "what forks hands no key over"
+    assert with_new_key(Ledger(12, signer=both), turned).size == 12
+    assert turned.read().size == 12
+    assert with_new_key(Ledger(14, signer=fresh), turned).size == 14
+    with pytest.raises(WitnessError, match="another key of it"):
+        asked(Ledger(15), tmp_path)  # the old key alone counts for nothing any more
+
+
+def forged_line(good: str) -> str:
+    """The checkpoint with its last signature, the old key's, spoilt in its last byte."""
+    *head, last = parse_note(good).signatures
+    spoilt = dataclasses.replace(last, value=last.value[:-1] + bytes([last.value[-1] ^ 1]))
+    return write_note(parse_note(good).body, [*head, spoilt])
+
+
+def test_no_other_checkpoint_hands_a_key_over(tmp_path: Path, turned: StateFile) -> None:
+    """The new key alone, the old one alone, a false signature of the old one, another ledger: the state stays."""
+    both = Ledger(12, signer=NoteSigner("regard.example/ledger", b"\x08" * 32, b"\x07" * 32))
+    forged = Ledger(12)
+    forged.checkpoint = lambda: forged_line(both.checkpoint())  # type: ignore[method-assign]
+    before = (tmp_path / "witness.json").read_bytes()
+    for ledger in (Ledger(12, signer=NoteSigner("regard.example/ledger", b"\x08" * 32)), Ledger(12), forged):
+        with pytest.raises(WitnessError, match="have the new one confirmed by the ledger's operator") as refused:
+            with_new_key(ledger, turned)
+        assert refused.value.code == "witness.state"
+        assert "witness.json" in str(refused.value)
+    other = NoteSigner("another.example/ledger", b"\x08" * 32)
+    with pytest.raises(WitnessError, match=r"about another ledger, regard\.example/ledger"):
+        cosign(
+            Ledger(12, signer=other), other.verifier, WITNESS, StateFile(tmp_path / "witness.json", other.verifier), NOW
+        )
+    assert (tmp_path / "witness.json").read_bytes() == before
 
 
 def test_two_runs_on_one_state_take_turns(tmp_path: Path) -> None:
@@ -296,6 +348,7 @@ def test_the_command_says_what_it_cannot_reach_or_read(
     assert main([served.address, *own]) == UNREACHABLE
     main([*own, "--new-key"])
     assert main(["http://127.0.0.1:9", *own, "--state", str(tmp_path / "s.json")]) == UNREACHABLE
+    assert "cannot reach http://127.0.0.1:9" in capsys.readouterr().err
     key.chmod(0o644)
     assert main([served.address, *own]) == REFUSED
     assert "chmod 600" in capsys.readouterr().err
@@ -303,6 +356,44 @@ def test_the_command_says_what_it_cannot_reach_or_read(
     key.write_text("AAAA")
     with pytest.raises(WitnessError, match="not one"):
         read_seed(key)
+
+
+def test_the_command_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str], served: Served) -> None:
+    key, nowhere = tmp_path / "w.key", tmp_path / "nowhere"
+    own, ledger = ["--name", "witness.example/w1"], ["--ledger-key", SIGNER.verifier.text()]
+    main([*own, "--key", str(key), "--new-key"])
+    asked = [served.address, *own, "--key", str(key)]
+    for words, sentence in (
+        (asked, "--ledger-key is missing: the ledger's verifier key"),
+        ([*asked, "--ledger-key", str(nowhere)], f"{nowhere}: No such file"),
+        ([*asked, "--ledger-key", "a+b+c"], "--ledger-key a+b+c: not a verifier key"),
+        ([served.address, *own, "--key", str(nowhere), *ledger], f"{nowhere}: No such file"),
+        ([*asked, *ledger, "--state", str(nowhere / "s.json")], f"{nowhere / 's.json.lock'}: No such file"),
+        ([*own, "--key", str(key), "--new-key"], f"{key}: File exists"),
+        (["regard.example", *asked[1:], *ledger, "--state", str(tmp_path / "s.json")], "cannot reach"),
+    ):
+        capsys.readouterr()
+        assert main(words) == UNREACHABLE
+        told = capsys.readouterr().err
+        assert sentence in told
+        assert "Errno" not in told
+
+
+def test_a_ledger_that_refuses_is_told_in_its_words() -> None:
+    unknown = httpx.Response(422, json={"detail": UNKNOWN_WITNESS, "code": "ledger.witness_refused"})
+    again = httpx.Response(422, json={"detail": "the witness has already cosigned"})
+    made = Cosigned(3, WITNESS.sign(parse_note(Ledger(3).checkpoint()).body, NOW))
+    for answer, sentence in (
+        (unknown, "does not know your witness key; its operator has to add it to REGARD_LEDGER_WITNESSES"),
+        (again, "the witness has already cosigned"),
+        (httpx.Response(502, content=b"x"), "HTTP 502"),
+    ):
+        transport = httpx.MockTransport(lambda _request, answer=answer: answer)
+        ledger = HttpLedger("http://ledger.example", transport=transport)
+        with pytest.raises(Unreachable, match=r"ledger\.example/ledger/cosignatures") as refused:
+            ledger.submit(made)
+        assert sentence in str(refused.value)
+        ledger.close()
 
 
 def test_an_answer_that_is_no_proof_is_refused() -> None:
