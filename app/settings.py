@@ -134,6 +134,7 @@ class SettingsFaultsError(ValueError):
 
 PREFIX = "REGARD_"
 _NOT_OURS = frozenset({"REGARD_CONFIG"})
+_DATABASE = re.compile(r"sqlite(?:\+pysqlite)?:///.+|postgresql\+psycopg://[^/\s]*/[^/?\s].*")
 _KEY_RING = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+")
 
 
@@ -226,7 +227,7 @@ def _with_defaults(settings: Settings) -> Settings:
 
 
 def _meaning(settings: Settings) -> list[str]:
-    faults = []
+    faults = [f"{PREFIX}{name.upper()}: {_DATABASES}" for name in _DATABASE_NAMES if not _is_database(settings, name)]
     if settings.records_url == settings.keys_url:
         faults.append("REGARD_KEYS_URL: the key store must be another database than the records")
     if not _is_address(settings.issuer):
@@ -241,6 +242,26 @@ def _meaning(settings: Settings) -> list[str]:
         faults.append("REGARD_SENDGRID_KEY: needed when REGARD_MAIL is sendgrid")
     faults += _providers(settings) + _erasures(settings)
     return faults + (_production(settings) if settings.production else [])
+
+
+_DATABASE_NAMES = ("records_url", "keys_url")
+_DATABASES = (
+    "must read sqlite:///PATH or postgresql+psycopg://ROLE:PASSWORD@HOST:PORT/DATABASE, with %xx in the password for "
+    "what would end it"
+)
+
+
+def _is_database(settings: Settings, name: str) -> bool:
+    url = getattr(settings, name).reveal()
+    return _DATABASE.fullmatch(url) is not None and _comes_apart(url)
+
+
+def _comes_apart(url: str) -> bool:
+    """Reading a port that is no number raises, as does a bracket in a password."""
+    try:
+        return (urlsplit(url).port or 1) > 0
+    except ValueError:
+        return False
 
 
 def _erasures(settings: Settings) -> list[str]:
@@ -361,7 +382,9 @@ def _production(settings: Settings) -> list[str]:
 
 
 def _role(url: Secret) -> tuple[str | None, int, str | None] | None:
-    """Return whom the address signs in as, and where; nothing for a SQLite file."""
+    """Return whom the address signs in as, and where; nothing for a SQLite file or what is no address."""
+    if not _comes_apart(url.reveal()):
+        return None
     split = urlsplit(url.reveal())
     if not split.scheme.startswith("postgresql"):
         return None

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sqlite3
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -28,6 +31,7 @@ from app.wiring import restored_vault
 FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 OPENS = "opens"
+_TABLES = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('partitions', 'subject_keys')"
 
 
 @click.group()
@@ -39,23 +43,36 @@ keys.add_command(drill)
 keys.add_command(move)
 keys.add_command(status)
 keys.add_command(erasures)
-
-
 keys.add_command(rotate)
 
 
 @keys.command("backup")
 @click.argument("file", type=FILE)
 def backup(file: Path) -> None:
-    """Copy the key store into FILE while it is in use. For drills: it never belongs in the general backup."""
+    """Copy the key store into FILE, a new one, while it is in use. For drills: never in the general backup."""
     with opened() as house:
         url = house.keys.url
         if url.get_backend_name() != "sqlite" or url.database is None:
-            click.echo("this key store is PostgreSQL: copy it with pg_dump, as its own role", err=True)
-            sys.exit(MISUSED)
-        with sqlite3.connect(url.database) as live, sqlite3.connect(file) as copy:
+            _misused("this key store is PostgreSQL: copy it with pg_dump, as its own role")
+        _make_private(file)
+        with closing(sqlite3.connect(url.database)) as live, closing(sqlite3.connect(file)) as copy:
             live.backup(copy)
     click.echo(f"wrote {file}")
+
+
+def _make_private(file: Path) -> None:
+    """Make the file, for its owner alone. What is there is never written over: it may be the key store itself."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        _misused(f"{file} exists already: name a file that does not, nothing is written over")
+    except OSError as fault:
+        _misused(f"{file} cannot be made: {fault.strerror}")
+
+
+def _misused(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(MISUSED)
 
 
 @keys.command("try")
@@ -67,6 +84,8 @@ def try_records(records: tuple[Path, ...], store: Path | None) -> None:
     RECORDS have one JSON object a line: handle, category, record_id, sealed (base64). Prints JSON: how many of each
     file opened or were refused, `live` and, with --store, `restored`. Leaves with 1 unless all open.
     """
+    if store is not None and not _is_key_store(store):
+        _misused(f"{store} is no key store: no SQLite database with a key store's tables can be read there")
     with opened() as house:
         vaults = {"live": house.vault}
         if store is not None:
@@ -75,6 +94,15 @@ def try_records(records: tuple[Path, ...], store: Path | None) -> None:
     click.echo(json.dumps(found))
     told = {code for files in found.values() for counts in files.values() for code in counts}
     sys.exit(0 if told == {OPENS} else FAULTY)
+
+
+def _is_key_store(file: Path) -> bool:
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        try:
+            found: tuple[int] = database.execute(_TABLES).fetchone()
+            return found == (2,)
+        except sqlite3.DatabaseError:
+            return False
 
 
 def _counts(vault: Vault, records: Path) -> dict[str, int]:

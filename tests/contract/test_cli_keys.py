@@ -76,6 +76,31 @@ def test_a_restored_copy_opens_the_survivor_alone(environment: dict[str, str], t
     assert _tried(str(one)) == (0, {"live": {"one.ndjson": {"opens": 1}}}), "the survivor opens from the live store"
 
 
+def test_a_backup_is_a_new_file_for_its_owner_alone(environment: dict[str, str], tmp_path: Path) -> None:
+    folder = Path(environment["REGARD_DATA_DIR"])
+    before = {name: (folder / name).read_bytes() for name in ("keyring", "keys.sqlite", "ledger.key")}
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for target in (*(folder / name for name in before), tmp_path / "link"):
+        done = CliRunner().invoke(main, ["keys", "backup", str(target)])
+        assert (done.exit_code, "exists already" in done.stderr) == (2, True)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    done = CliRunner().invoke(main, ["keys", "backup", str(tmp_path / "nowhere" / "copy")])
+    assert (done.exit_code, "cannot be made: No such file" in done.stderr) == (2, True)
+    copy = tmp_path / "copy.sqlite"
+    assert CliRunner().invoke(main, ["keys", "backup", str(copy)]).exit_code == 0
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_key_store_is_said(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a database, though long enough to have a header" * 3)
+    (tmp_path / "empty").touch()
+    records = Path(environment["REGARD_DATA_DIR"]) / "records.sqlite"
+    for store in (tmp_path / "text", tmp_path / "empty", records):
+        done = CliRunner().invoke(main, ["keys", "try", str(tmp_path / "text"), "--store", str(store)])
+        assert (done.exit_code, "is no key store" in done.stderr, done.stdout) == (2, True, "")
+    assert (tmp_path / "empty").read_bytes() == b""
+
+
 def test_what_is_no_record_is_said_and_nothing_is_shown(environment: dict[str, str], tmp_path: Path) -> None:
     records = tmp_path / "records.ndjson"
     records.write_text(

@@ -55,6 +55,46 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
     assert "very-secret" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo",
+        "sqlite://",
+        "sqlite:///",
+        "/var/lib/regard/keys.sqlite",
+        "postgresql://regard@db/keys",
+        "postgresql+psycopg://regard@db",
+        "postgresql+psycopg://regard@db/",
+        "postgresql+psycopg://regard@db:many/keys",
+        "postgresql+psycopg://regard:s[cret@db/keys",
+        "mysql://regard@db/keys",
+    ],
+)
+@pytest.mark.parametrize("production", ["no", "yes"])
+def test_what_is_no_address_of_a_database_is_refused_in_a_sentence(url: str, production: str) -> None:
+    others = {"REGARD_PRODUCTION": production, "REGARD_ISSUER": "https://regard.example", "REGARD_MAIL": "smtp"}
+    others["REGARD_SMTP_HOST"] = "mail.internal"
+    assert faults({**others, "REGARD_KEYS_URL": url}) == {"REGARD_KEYS_URL"}
+    assert faults({**others, "REGARD_RECORDS_URL": url}) == {"REGARD_RECORDS_URL"}
+    with pytest.raises(SettingsFaultsError) as caught:
+        read_settings({**others, "REGARD_KEYS_URL": url})
+    assert "cret" not in str(caught.value), "an address may hold a password"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///keys.sqlite",
+        "sqlite:////var/lib/regard/keys.sqlite",
+        "sqlite:///file:/var/keys.sqlite?uri=true",
+        "postgresql+psycopg://regard_keys:p%5Bw@db:5432/keys?sslmode=verify-full",
+        "postgresql+psycopg:///keys?host=/run/postgresql",
+    ],
+)
+def test_addresses_of_databases_are_taken(url: str) -> None:
+    assert read_settings({"REGARD_KEYS_URL": url}).keys_url.reveal() == url
+
+
 # Where root keys live (vault.md section 4)
 
 SOUND = {
