@@ -147,10 +147,11 @@ class Vault:
         self, wrapper: Wrapper, controller: str, subject: str, key_class: KeyClass, number: int
     ) -> SubjectKey:
         key, key_id = fresh(self._random), self._random(_KEY_ID_BYTES)
-        made = SubjectKey(key_id, controller, subject, key_class, number, b"")
-        wrapped = wrapper.wrap(key, subject_key_name(made))
+        bare = SubjectKey(key_id, controller, subject, key_class, number, b"")
+        wrapped = wrapper.wrap(key, subject_key_name(bare))
         wipe(key)
-        return replace(made, wrapped=wrapped)
+        # Made anew: `replace` takes four times as long, and people come by the hundred thousand.
+        return SubjectKey(key_id, controller, subject, key_class, number, wrapped)
 
     # Data keys and leases
 

@@ -25,7 +25,7 @@ Random = Callable[[int], bytes]
 def named(*parts: str | bytes | int) -> bytes:
     """Return an unambiguous name: each part length-prefixed."""
     raw = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in raw)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in raw])
 
 
 def fresh(random: Random) -> bytearray:
