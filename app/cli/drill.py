@@ -1,6 +1,7 @@
 """`regard keys drill`: shows an operator that a restored backup brings nobody back, and says so when it would.
 
-Works in a folder of its own that is removed afterwards; neither database of the deployment is opened.
+Works in a folder of its own that is removed afterwards; neither database of the deployment is opened, save to say why
+the key provider refuses.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from app.cli.configured import FAULTY, settings
 from app.cli.opening import refuse
+from app.settings import Settings
 from app.vault.errors import VaultError
 from app.vault.process import harden_process
-from app.wiring import UnfitDeployment
+from app.wiring import UnfitDeployment, look_whole
 from app.wiring.drilling import FEWEST, MOST, PEOPLE, Report
 from app.wiring.drilling import drill as carried_out
 
@@ -36,9 +39,18 @@ def drill(*, people: int, as_json: bool) -> None:
         try:
             found = carried_out(read, Path(folder), people=people, told=lambda step: click.echo(step, err=True))
         except (UnfitDeployment, VaultError) as unfit:
-            refuse(unfit)
+            _refuse(read, unfit)
     click.echo(json.dumps(found.told()) if as_json else _in_words(found))
     sys.exit(0 if found.ok else FAULTY)
+
+
+def _refuse(read: Settings, unfit: UnfitDeployment | VaultError) -> NoReturn:
+    """Say what the deployment itself lacks, a lost keyring say, rather than that its provider does not answer."""
+    try:
+        look_whole(read)
+    except UnfitDeployment as deeper:
+        refuse(deeper)
+    refuse(unfit)
 
 
 def _in_words(found: Report) -> str:

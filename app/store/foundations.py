@@ -45,12 +45,15 @@ def _one_lock_table(first: Connection, second: Connection) -> bool:
     return not second.execute(_HOLD, name).scalar_one()
 
 
+def is_made(database: Engine) -> bool:
+    """Return whether there is something to connect to; a SQLite file that is not there is not made by asking."""
+    file = database.url.database
+    return not (database.dialect.name == "sqlite" and file and not file.startswith("file:") and not Path(file).exists())
+
+
 def is_laid(keys: Engine) -> bool:
-    """Return whether the key store has its tables; a SQLite file that is not there is not made by asking."""
-    file = keys.url.database
-    if keys.dialect.name == "sqlite" and file and not file.startswith("file:") and not Path(file).exists():
-        return False
-    return inspect(keys).has_table(PartitionRow.__tablename__)
+    """Return whether the key store has its tables."""
+    return is_made(keys) and inspect(keys).has_table(PartitionRow.__tablename__)
 
 
 def root_kinds(keys: Engine) -> frozenset[str]:

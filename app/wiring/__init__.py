@@ -16,6 +16,7 @@ from app.wiring.operator import (
     present_staff,
     restored_vault,
 )
+from app.wiring.reaching import look_whole, unreached
 from app.wiring.releases import (
     Departed,
     ReleaseRefused,
@@ -48,6 +49,7 @@ __all__ = [
     "hold_back",
     "issue_code",
     "key_status",
+    "look_whole",
     "migrate",
     "move_roots",
     "plan_release",
@@ -62,4 +64,5 @@ __all__ = [
     "seal_for_pool",
     "serving",
     "shred_pool_keys",
+    "unreached",
 ]

@@ -1,0 +1,117 @@
+"""`regard config check --reach`: what the settings name answers, or a sentence names it (operations.md section 5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli.main import main
+from app.profiles import Profile
+from app.settings import read_settings
+from app.wiring import build
+from consent.vocabulary import Locale
+from tests.cluster import free_port
+from tests.contract import openbao_provider as bao
+from tests.databases import found_deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "REGARD_OPENBAO_TOKEN"
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> dict[str, str]:
+    paths = {"REGARD_DATA_DIR": str(tmp_path / "var"), "REGARD_POLICIES_DIR": str(ROOT / "policies")}
+    found_deployment(read_settings(paths))
+    return paths
+
+
+@pytest.fixture
+def moving(said: dict[str, str], request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings with which root keys would be moved to an OpenBao server."""
+    mount = bao.server().mount(f"reach-{abs(hash(request.node.name))}")
+    server = {"REGARD_OPENBAO_URL": bao.server().url, TOKEN: bao.server().token, "REGARD_OPENBAO_MOUNT": mount}
+    return {**said, **server, "REGARD_KEY_PROVIDER": "openbao", "REGARD_KEY_PROVIDER_BEFORE": "file"}
+
+
+def check(said: dict[str, str], *words: str) -> Result:
+    return CliRunner(env=said).invoke(main, ["config", "check", *words])
+
+
+def test_everything_answers(said: dict[str, str]) -> None:
+    done = check(said, "--reach")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "both databases and the key provider answer" in done.stdout
+    house = build(read_settings(said))
+    house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.PT)
+    house.close()
+    assert check(said, "--reach").exit_code == 0
+
+
+def test_without_it_nothing_is_asked_and_that_is_said(moving: dict[str, str]) -> None:
+    done = check({**moving, TOKEN: "wrong"})
+    assert done.exit_code == 0
+    assert "nothing was asked of the databases or the key provider: --reach does" in done.stdout
+
+
+def test_a_provider_that_takes_the_roots_next_is_tried_and_keeps_nothing(moving: dict[str, str]) -> None:
+    done = check(moving, "--reach")
+    assert (done.exit_code, done.stderr) == (0, "")
+    mount = moving["REGARD_OPENBAO_MOUNT"]
+    names = bao.server().api("GET", f"{mount}/keys?list=true")["keys"]
+    assert len(names) == 1, "it really made one"
+    assert bao.server().api("GET", f"{mount}/keys/{names[0]}")["min_available_version"] > 1, "and trimmed it away"
+
+
+def test_a_token_that_may_not_destroy_is_found_out_before_the_move(moving: dict[str, str]) -> None:
+    mount = moving["REGARD_OPENBAO_MOUNT"]
+    allowed = (
+        f'path "{mount}/{where}" {{ capabilities = [{may}] }}'
+        for where, may in {
+            "keys/+": '"create", "read", "update"',
+            "encrypt/+": '"create", "update"',
+            "decrypt/+": '"create", "update"',
+        }.items()
+    )
+    done = check({**moving, TOKEN: bao.server().limited_token("\n".join(allowed))}, "--reach")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "key_provider_unavailable" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [{TOKEN: "wrong"}, {"REGARD_OPENBAO_MOUNT": "elsewhere"}, {"REGARD_OPENBAO_URL": "closed"}], ids=str
+)
+def test_a_provider_that_refuses_is_named(moving: dict[str, str], wrong: dict[str, str]) -> None:
+    if "REGARD_OPENBAO_URL" in wrong:
+        wrong = {"REGARD_OPENBAO_URL": f"http://127.0.0.1:{free_port()}"}
+    done = check({**moving, **wrong}, "--reach")
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("REGARD_KEY_PROVIDER: openbao does not answer as it should: key_provider_unavailable: ")
+    assert moving[TOKEN] not in line
+
+
+def test_databases_that_do_not_answer_are_named(said: dict[str, str], tmp_path: Path) -> None:
+    closed = f"postgresql+psycopg://regard:sekret@127.0.0.1:{free_port()}/records"
+    missing = tmp_path / "missing.sqlite"
+    done = check({**said, "REGARD_RECORDS_URL": closed, "REGARD_KEYS_URL": f"sqlite:///{missing}"}, "--reach")
+    assert done.exit_code == 1
+    records, keys = done.stderr.splitlines()
+    assert records.startswith("REGARD_RECORDS_URL: the database does not answer: ")
+    assert "sekret" not in records
+    assert keys == "REGARD_KEYS_URL: there is no database yet: `regard db upgrade` makes it"
+    assert not missing.exists()
+
+
+def test_a_lost_keyring_and_another_provider_are_told_as_at_a_start(said: dict[str, str]) -> None:
+    house = build(read_settings(said))
+    house.profiles.enrol(house.controller, Profile("Ana Exemplo", "ana@example.org"), Locale.PT)
+    house.close()
+    (Path(said["REGARD_DATA_DIR"]) / "keyring").unlink()
+    assert "roots_lost: " in check(said, "--reach").stderr
+    drill = CliRunner(env=said).invoke(main, ["keys", "drill"])
+    assert (drill.exit_code, drill.stderr.splitlines()[-1].split(":")[0]) == (1, "roots_lost")
+    away = {**said, "REGARD_KEY_PROVIDER": "aws", "REGARD_AWS_REGION": "eu-west-3"}
+    away["REGARD_AWS_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"
+    assert "other_key_provider: " in check(away, "--reach").stderr
