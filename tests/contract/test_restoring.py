@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from app.vault.errors import (
 )
 from app.vault.keys import SUBJECT_CLASSES, Basis, Keep, Scope, Selector, Target
 from app.vault.ports import ErasureState
+from app.vault.tombstones import Tombstones
 from app.wiring import application, build
 from app.wiring.restoring import KIND, Replayed
 from consent.record import State
@@ -291,6 +293,10 @@ def test_a_backup_of_the_keys_with_todays_provider_is_refused_with_a_report(town
     assert live.house.vault.open(town.scope(ben), "r", his) == b"1"
 
 
+def changed(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
 @once
 def test_a_log_that_is_not_the_one_is_refused(town: Town) -> None:
     """Whoever restores the tombstone file too, or loses it, is told before anything is served."""
@@ -299,21 +305,27 @@ def test_a_log_that_is_not_the_one_is_refused(town: Town) -> None:
     town.erase(town.at.agree())
     town.serve(town.open())
     whole, entries = log.read_bytes(), kinds(town.at)
+    other = Tombstones(town.folder / "other")
+    other.found(os.urandom)
+    other.append(Tombstones(log).read())
     found_wrong = {
         "shorter": (old, TombstonesLost),
         "empty": (b"", TombstonesLost),
-        "another": (whole[:-10] + b'0000000"}\n', TombstonesLost),
-        "damaged": (whole + b'{"log":"0","check":"0"}\n', TombstonesDamaged),
+        "another": ((town.folder / "other").read_bytes(), TombstonesLost),
+        "damaged before the marks": (changed(whole, 10), TombstonesDamaged),
+        "damaged at the marks": (changed(whole, len(whole) - 100), TombstonesDamaged),
+        "damaged in the last checksum": (changed(whole, len(whole) - 5), TombstonesDamaged),
+        "damaged after the marks": (whole + b'{"log":"0","check":"0"}\n', TombstonesDamaged),
         "missing": (None, TombstonesLost),
     }
     for wrong, (content, refusal) in found_wrong.items():
         log.unlink(missing_ok=True)
         if content is not None:
             log.write_bytes(content)
-        other = town.open()
+        refused = town.open()
         with pytest.raises(refusal, match=r"docs/runbooks/restore\.md"):
-            other.house.start()
-        assert not other.house.restoring.sound(), wrong
+            refused.house.start()
+        assert not refused.house.restoring.sound(), wrong
     log.write_bytes(whole)
     again = town.open()
     assert town.serve(again) == Replayed()

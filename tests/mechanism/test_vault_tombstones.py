@@ -10,7 +10,7 @@ import pytest
 
 from app.vault.errors import DurabilityLost, TombstonesDamaged, TombstonesLost
 from app.vault.keys import KeyClass
-from app.vault.tombstones import START, Tombstone, Tombstones
+from app.vault.tombstones import START, Mark, Tombstone, Tombstones
 
 
 def stone(number: int) -> Tombstone:
@@ -101,7 +101,7 @@ def test_what_was_added_after_a_mark(path: Path) -> None:
     assert stones.read() == (stone(1), stone(2), stone(3))
 
 
-def test_a_normal_start_does_not_read_what_lies_before_the_mark(path: Path) -> None:
+def test_what_lies_before_a_mark_is_not_read_for_what_comes_after(path: Path) -> None:
     stones = Tombstones(path)
     stones.append([stone(1), stone(2)])
     mark = stones.since(START)[1]
@@ -142,3 +142,39 @@ def test_what_follows_the_mark_must_be_chained_to_it(path: Path) -> None:
     path.write_bytes(path.read_bytes() + path.with_name("other").read_bytes())
     with pytest.raises(TombstonesDamaged):
         stones.since(mark)
+
+
+def test_any_byte_that_changed_before_a_mark_is_seen(path: Path) -> None:
+    """Whatever happened to the medium: a start reads all of the log, not only what is new."""
+    stones = Tombstones(path)
+    stones.found(os.urandom)
+    stones.append([stone(1), stone(2)])
+    mark = stones.since(START)[1]
+    stones.append([stone(3)])
+    whole = path.read_bytes()
+    stones.verify(START, mark)
+    for at in range(len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(TombstonesDamaged):
+            stones.verify(mark)
+
+
+def test_a_log_is_verified_to_reach_every_mark(path: Path) -> None:
+    stones = Tombstones(path)
+    with pytest.raises(TombstonesLost):
+        stones.verify(START)
+    stones.found(os.urandom)
+    named = stones.since(START)[1]
+    stones.append([stone(1), stone(2)])
+    end, whole = stones.since(START)[1], path.read_bytes()
+    path.write_bytes(whole + whole[-90:-1])
+    stones.verify(START, named, end)  # a half-written line was never acknowledged
+    for short in (whole[:-1], whole[: named.upto], b""):
+        path.write_bytes(short)
+        with pytest.raises(TombstonesLost):
+            stones.verify(named, end)
+    path.write_bytes(whole)
+    with pytest.raises(TombstonesLost):
+        stones.verify(named, Mark(end.upto, end.lines, named.check))
+    with pytest.raises(TombstonesLost):
+        stones.verify(Mark(named.upto - 3, named.lines, named.check))
