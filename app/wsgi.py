@@ -9,9 +9,9 @@ import atexit
 import gc
 import multiprocessing
 import os
-import signal
 import sys
 
+from app.cli.serving import REFUSED
 from app.http.fastlane import FastLane
 from app.servicekeys import ServiceKeyError
 from app.settings import read_settings
@@ -25,10 +25,12 @@ try:
     _house = build(_read)
     _house.start()
 except (UnfitDeployment, ServiceKeyError, *REFUSALS) as unfit:
+    sys.stderr.write(f"{unfit.code}: {unfit}\n")  # first: the server ends its worker as soon as it is told
+    sys.stderr.flush()
     if multiprocessing.parent_process() is not None:
         # a worker of the web server, which would start it again and again
-        os.kill(os.getppid(), signal.SIGTERM)
-    sys.exit(f"{unfit.code}: {unfit}")
+        os.kill(os.getppid(), REFUSED)
+    sys.exit(1)
 atexit.register(_house.close)
 application = serving(_house)
 if isinstance(application, FastLane):

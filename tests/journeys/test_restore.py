@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -106,15 +106,39 @@ def test_restored_records_let_nobody_erased_in(said: dict[str, str], tmp_path: P
         assert answer.status_code == 200, answer.text
         assert answer.json()["checks"]["partitions"] is True
         assert "ana@example.org" not in asked_for_links(said["REGARD_ISSUER"])
+        server.send_signal(signal.SIGTERM)
+        told, _ = server.communicate(timeout=60)
+    assert server.returncode == 0, f"whoever stops it hears that nothing was wrong: {told}"
 
 
-def test_without_the_tombstones_nothing_is_served(said: dict[str, str], tmp_path: Path) -> None:
-    """One sentence, no door: the server ends instead of trying again and again."""
+def lost(file: Path) -> None:
+    file.unlink()
+
+
+def edited(file: Path) -> None:
+    """One character of the very first line, long before either database's mark."""
+    content = bytearray(file.read_bytes())
+    content[10] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harmed", "harm", "told"),
+    [
+        ("tombstones", lost, "tombstones_lost: .*restore.md"),
+        ("tombstones", edited, "tombstones_damaged: .*restore.md"),
+        ("keyring", lost, "roots_lost: .*founding.md"),
+    ],
+)
+def test_what_must_not_be_served_is_not(
+    said: dict[str, str], tmp_path: Path, harmed: str, harm: Callable[[Path], None], told: str
+) -> None:
+    """One sentence, no door, exit code 1: the server ends instead of trying again and again."""
     folder = tmp_path / "var"
     erased_since_the_backup(said, folder)
-    (folder / "tombstones").unlink()
+    harm(folder / harmed)
     with served(said) as server:
-        told, _ = server.communicate(timeout=120)
-    (sentence,) = (line for line in told.splitlines() if line.startswith("tombstones_lost"))
-    assert "docs/runbooks/restore.md" in sentence
-    assert "Traceback" not in told
+        everything, _ = server.communicate(timeout=120)
+    assert server.returncode == 1, everything
+    assert len(re.findall(f"^{told}", everything, re.MULTILINE)) == 1, everything
+    assert "Traceback" not in everything
