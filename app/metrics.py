@@ -60,7 +60,7 @@ class Metrics:
         self._decisions.labels(answer, reason).inc()
 
     def asked_provider(self, call: str, seconds: float, code: str | None) -> None:
-        """Note a call to the key provider; `code` is that of the error it ended with."""
+        """Note a call to the key provider; `code` is that of the fault it ended with."""
         self._provider.labels(call).observe(seconds)
         if code is not None:
             self._faults.labels(call, code).inc()

@@ -1,4 +1,8 @@
-"""A key provider whose calls are timed and whose faults are counted; it changes nothing of what they do."""
+"""A key provider whose calls are timed and whose faults are counted; it changes nothing of what they do.
+
+That a root is destroyed is an answer, and the right one to whoever tries what was erased: it is no fault. Everything
+else a provider raises is, a root that it does not know and a key that does not open included.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from app.vault.errors import VaultError
+from app.vault.errors import RootDestroyed, VaultError
 from app.vault.ports import KeyProvider, RootDescription, RootName
 
 Noted = Callable[[str, float, str | None], None]
-"""Told the call, its seconds, and the code of the error it ended with."""
+"""Told the call, its seconds, and the code of the fault it ended with."""
 
 
 class WatchedProvider:
@@ -50,6 +54,8 @@ class WatchedProvider:
         began, code = self._seconds(), None
         try:
             yield
+        except RootDestroyed:
+            raise
         except VaultError as fault:
             code = fault.code
             raise

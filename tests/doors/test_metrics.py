@@ -14,7 +14,14 @@ from app.http.metering import blueprint
 from app.metrics import Metrics
 from app.profiles import Profile
 from app.settings import Secret
-from app.vault.errors import ProviderUnavailable
+from app.vault.errors import (
+    KeyDamaged,
+    KeyringDamaged,
+    ProviderUnavailable,
+    RootDestroyed,
+    UnknownRoot,
+    VaultError,
+)
 from app.vault.keys import Target
 from app.vault.ports import RootName
 from app.vault.watched import WatchedProvider
@@ -141,6 +148,37 @@ def test_a_watched_provider_changes_nothing_of_what_happens() -> None:
         "slow",
         [("create_root", 2.5, "key_provider_unavailable")],
     )
+
+
+class Answering:
+    """A provider that ends each call with what it was given."""
+
+    kind = "answering"
+
+    def __init__(self, ends: VaultError) -> None:
+        self.ends = ends
+
+    def unwrap(self, root: str, wrapped: bytes, name: bytes) -> bytearray:
+        raise self.ends
+
+
+@pytest.mark.parametrize(
+    ("ends", "counted"),
+    [
+        (RootDestroyed(), None),
+        (UnknownRoot(), "unknown_root"),
+        (KeyDamaged(), "key_damaged"),
+        (KeyringDamaged(), "keyring_damaged"),
+        (ProviderUnavailable(), "key_provider_unavailable"),
+    ],
+    ids=lambda each: getattr(each, "code", ""),
+)
+def test_that_a_root_is_destroyed_is_an_answer_and_no_fault(ends: VaultError, counted: str | None) -> None:
+    seen: list[str | None] = []
+    watched = WatchedProvider(Answering(ends), lambda _call, _seconds, code: seen.append(code))  # type: ignore[arg-type]
+    with pytest.raises(type(ends)):
+        watched.unwrap("r", b"", b"")
+    assert seen == [counted]
 
 
 def test_a_decision_is_counted_with_its_reason() -> None:
