@@ -5,14 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
 from app.cli.configured import FAULTY, MISUSED
 from app.cli.opening import opened, refuse
+from app.cli.writing import NewFile, write
+from app.vault.certificate import canonical
 from app.vault.erasure import Driven
 from app.vault.errors import ErasureUnknown, VaultError
+from app.vault.ports import Erasure, Json
 from app.wiring.erasing import ErasingError, Standing, approve, drive_now, standing
 
 JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document, for scripts")
@@ -62,15 +66,40 @@ def _line(each: Standing) -> str:
 
 @erasures.command("show")
 @click.argument("erasure")
-def show(erasure: str) -> None:
-    """Print the signed certificates of ERASURE and, once old roots kept for backups are gone, what says so."""
+@click.option("--to", "file", type=NewFile(), help="write the signed certificate itself, for whoever checks it")
+@click.option("--subject", help="whose certificate, by opaque handle, where several people were erased at once")
+def show(erasure: str, file: Path | None, subject: str | None) -> None:
+    """Print the signed certificates of ERASURE and, once old roots kept for backups are gone, what says so.
+
+    With --to, write one certificate as the file that was signed and that the ledger names.
+    """
+    if subject and not file:
+        raise click.UsageError("--subject goes with --to")
     with opened() as house:
         try:
             found = house.vault.erasures.journal(erasure)
         except ErasureUnknown as unknown:
             click.echo(f"{unknown.code}: {inspect.getdoc(ErasureUnknown)}", err=True)
             sys.exit(MISUSED)
+    if file is not None:
+        write(file, canonical(_only(found, subject)))
+        click.echo(f"wrote {file}")
+        return
     click.echo(json.dumps({"certificates": found.certificates, "completions": found.completions}, ensure_ascii=False))
+
+
+def _only(found: Erasure, subject: str | None) -> Mapping[str, Json]:
+    """Return the certificate that is meant, or leave saying why there is none, or not one."""
+    meant = [each for each in found.certificates if subject in (None, each["subject"])]
+    if len(meant) == 1:
+        return meant[0]
+    if not found.certificates:
+        click.echo(f"nothing written: {found.id} has no certificate; it is {found.state.value}", err=True)
+        sys.exit(FAULTY)
+    told = ", ".join(sorted({str(each["subject"]) for each in found.certificates}))
+    many = f"{len(meant)} certificates fit" if meant else "no certificate fits"
+    click.echo(f"nothing written: {many}; say --subject, one of {told}", err=True)
+    sys.exit(MISUSED)
 
 
 @erasures.command("approve")

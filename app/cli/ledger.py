@@ -14,6 +14,7 @@ import click
 
 from app.cli.configured import FAULTY, MISUSED, settings
 from app.cli.opening import opened
+from app.cli.writing import NewFile, write
 from app.ledger.bundle import About, Selection
 from app.ledger.errors import LedgerError
 from app.sdk import verify as offline
@@ -21,8 +22,10 @@ from app.sdk import witness as outside
 from app.vault.errors import VaultError
 from app.wiring import House
 from app.wiring.evidence import (
+    EvidenceRefused,
     EvidenceUnprintable,
     certificate_key,
+    entries_in,
     evidence,
     opened_evidence,
     printed_evidence,
@@ -30,8 +33,10 @@ from app.wiring.evidence import (
 )
 from consent.vocabulary import Locale
 
-FILE = click.Path(dir_okay=False, path_type=Path)
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
+_WHOLE = frozenset({About.ALL, About.PERIOD})
+_TOPICS = {"case": About.CASE, "con": About.CONSENT, "era": About.ERASURE, "sub": About.SUBJECT}
+"""What the ids begin with that name one thing only."""
 _PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -57,18 +62,18 @@ def key(certificates: bool) -> None:  # noqa: FBT001 - click passes flags so
 
 
 @ledger.command("export")
-@click.argument("file", type=FILE)
+@click.argument("file", type=NewFile())
 @click.option("--about", type=click.Choice([each.value for each in About]), default="all", show_default=True)
 @click.option("--ref", "refs", multiple=True, help="the id it is about; repeatable")
 @click.option("--from", "start", type=MOMENT, help="the first moment that counts (UTC unless it says otherwise)")
 @click.option("--until", type=MOMENT, help="the first moment that does not count any more")
 @click.option("--controller", help="only what concerns this controller")
 @click.option("--open", "show", is_flag=True, help="open every payload whose audit key lives; is recorded, needs --by")
-@click.option("--by", help="who opens: a staff id, never a name")
+@click.option("--by", help="who opens: the staff id of a DPO or auditor (regard staff list), never a name")
 @click.option("--hide", multiple=True, help="keep this field shut, e.g. subject or payload.reason; repeatable")
 @click.option("--without", multiple=True, help="keep every field shut in which this id stands; repeatable")
 @click.option("--witnessed", is_flag=True, help="under the newest checkpoint that a witness has cosigned")
-@click.option("--pdf", type=FILE, help="write a page to read and print as well, with the evidence attached")
+@click.option("--pdf", type=NewFile(), help="write a page to read and print as well, with the evidence attached")
 @click.option("--language", type=click.Choice([each.value for each in Locale]), default="en", show_default=True)
 def export(file: Path, pdf: Path | None, language: str, **asked: Any) -> None:
     """Write an evidence bundle that anyone can verify offline.
@@ -82,21 +87,35 @@ def export(file: Path, pdf: Path | None, language: str, **asked: Any) -> None:
         try:
             bundle = _bundle(house, selection, asked)
             printed = printed_evidence(house, bundle, Locale(language)) if pdf else None
-        except (LedgerError, VaultError, EvidenceUnprintable) as refused:
+        except (LedgerError, VaultError, EvidenceUnprintable, EvidenceRefused) as refused:
             _refuse(refused)
-    file.write_bytes(bundle)
-    click.echo(f"wrote {file}")
+    write(file, bundle)
+    count = entries_in(bundle)
+    click.echo(f"wrote {file}: {count} {'entry' if count == 1 else 'entries'}")
     if pdf and printed:
-        pdf.write_bytes(printed)
+        write(pdf, printed)
         click.echo(f"wrote {pdf}")
 
 
 def _selection(asked: dict[str, Any]) -> Selection:
     moments = {name: _in_utc(asked[name]) for name in ("start", "until")}
-    try:
-        return Selection(About(asked["about"]), tuple(asked["refs"]), controller=asked["controller"], **moments)
-    except ValueError as fault:
-        raise click.UsageError(str(fault)) from fault
+    about, refs = About(asked["about"]), tuple(asked["refs"])
+    if about is About.ALL and (asked["controller"] or any(moments.values())):
+        raise click.UsageError("add --about period: --from, --until and --controller say which part of all")
+    if about in _WHOLE and refs:
+        raise click.UsageError("--ref needs --about case, or what else the id is of")
+    if about not in _WHOLE and not refs:
+        raise click.UsageError(f"--about {about.value} needs --ref ID")
+    for ref in refs:
+        _check_topic(about, ref)
+    return Selection(about, refs, controller=asked["controller"], **moments)
+
+
+def _check_topic(about: About, ref: str) -> None:
+    """Refuse an id that says itself that it is of something else: no entry would be found, or not all."""
+    topic = _TOPICS.get(ref.partition("_")[0])
+    if topic not in (None, about):
+        raise click.UsageError(f"--ref {ref} is an id that belongs to --about {topic}, not to --about {about}")
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

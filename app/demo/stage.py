@@ -47,6 +47,7 @@ def set_stage(house: House, folder: Path, at: Addresses) -> Path:
         **_persons(house, folder, [each for each in people if each.standing is Standing.PRESENT]),
         **_clients(house, folder, at),
         "dpo": {"printed_code": add_staff(house, "Camille Renard", ["dpo"], [house.controller])[1]},
+        "auditor": {"staff": add_staff(house, "Lou Martin", ["auditor"], [house.controller])[0]},
         "export": _pool(house, folder, people),
     }
     file = folder / "handouts.json"

@@ -7,8 +7,12 @@ shut. The record is written before anything is opened and, being about the same 
 from __future__ import annotations
 
 import base64
+import inspect
+import json
 from collections.abc import Collection, Sequence
+from typing import ClassVar, Final
 
+from app.http.guard import StaffRole
 from app.ledger.bundle import Selection
 from app.ledger.errors import WitnessRefused
 from app.outbound.evidence import EvidenceUnprintable, EvidenceWords, evidence_pdf
@@ -19,24 +23,58 @@ from app.sdk.witness import UNKNOWN_WITNESS
 from app.servicekeys import kept_service_key, public_key
 from app.settings import Settings
 from app.store.leaves import LeafStore, Open, Opening
+from app.store.passkeys import StoredStaff
 from app.vault.errors import Erased, UnknownKey, UnknownSubject
 from app.vault.keys import KeyClass, Scope
 from app.wiring.founding import CERTIFICATE_KEY
 from app.wiring.house import House
-from consent.vocabulary import Locale, SubjectRef
+from consent.vocabulary import ControllerId, Locale, SubjectRef
 
+OPENING: Final = frozenset({StaffRole.DPO.value, StaffRole.AUDITOR.value})
+"""Roles of those who may have payloads opened."""
 _OWN = SubjectRef("house")
 """Under whose audit key entries about nobody are sealed (`house.OwnSeals`)."""
+
+
+class EvidenceRefused(Exception):
+    """What keeps evidence from being handed out, beside what the ledger and the vault say."""
+
+    code: ClassVar[str] = "evidence_refused"
+
+
+class ReaderUnfit(EvidenceRefused):
+    """Whoever opens payloads is a present colleague (regard staff list), DPO or auditor, and serves the controller."""
+
+    code = "reader_unfit"
+
+
+class NothingNamed(EvidenceRefused):
+    """No entry names what was asked for."""
+
+    code = "nothing_named"
 
 
 def evidence(house: House, selection: Selection, *, witnessed: bool = False) -> bytes:
     """Return the bundle that answers a question, every payload sealed; what waits is integrated first.
 
     `witnessed`: under the newest checkpoint that a witness cosigned, so without what came later. Raises PositionUnknown
-    when there is none, LedgerCorrupted.
+    when there is none, LedgerCorrupted, and NothingNamed when ids were asked about and no entry names any.
     """
     house.ledger.integrate()
-    return house.ledger.bundle(selection, checkpoint=_head(house, witnessed=witnessed))
+    bundle = house.ledger.bundle(selection, checkpoint=_head(house, witnessed=witnessed))
+    if selection.refs and not entries_in(bundle):
+        within = " within --from, --until and --controller" if _narrowed(selection) else ""
+        raise NothingNamed(f"0 entries; no entry names {' or '.join(selection.refs)}{within}")
+    return bundle
+
+
+def _narrowed(selection: Selection) -> bool:
+    return any((selection.start, selection.until, selection.controller))
+
+
+def entries_in(bundle: bytes) -> int:
+    """Return how many entries a bundle of ours holds."""
+    return len(json.loads(bundle)["entries"])
 
 
 def opened_evidence(
@@ -51,11 +89,15 @@ def opened_evidence(
     """Return the bundle with every payload opened whose audit key lives; `witnessed` as for `evidence`.
 
     `by`: the staff id of whoever opens. Fields named in `hide`, and those in which one of the ids `without` stands,
-    stay digests; an envelope names who acted all the same. Raises VaultError when the keys cannot be reached,
-    LedgerCorrupted when what opens is not what was recorded.
+    stay digests; an envelope names who acted all the same. Raises ReaderUnfit for one who may not open, what `evidence`
+    raises, VaultError when the keys cannot be reached, LedgerCorrupted when what opens is not what was recorded.
     """
     shut = [*sorted(hide), *sorted(without)]
+    if selection.refs:
+        # the record below names the ids itself: whether anything else does is known before it only
+        evidence(house, selection, witnessed=witnessed)
     with house.units.writing() as unit:
+        _check_reader(unit.staff.find(by), ControllerId(selection.controller or house.controller))
         unit.journal.record(
             "evidence.opened",
             actor=by,
@@ -71,6 +113,11 @@ def opened_evidence(
     house.ledger.integrate()
     opening = Opening(_opener(house), frozenset(hide), frozenset(without))
     return house.ledger.bundle(selection, opening, _head(house, witnessed=witnessed))
+
+
+def _check_reader(reader: StoredStaff | None, controller: ControllerId) -> None:
+    if reader is None or not OPENING & reader.roles or controller not in reader.controllers:
+        raise ReaderUnfit(inspect.getdoc(ReaderUnfit))
 
 
 def _head(house: House, *, witnessed: bool) -> str | None:
@@ -138,9 +185,13 @@ def certificate_key(settings: Settings) -> str:
 
 
 __all__ = [
+    "EvidenceRefused",
     "EvidenceUnprintable",
+    "NothingNamed",
     "PublicLedger",
+    "ReaderUnfit",
     "certificate_key",
+    "entries_in",
     "evidence",
     "opened_evidence",
     "printed_evidence",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -80,6 +81,43 @@ def test_what_waits_is_told_and_driven_now(settings: Settings) -> None:
     assert "waits for window until" in words
     status = json.loads(CliRunner().invoke(main, ["status"]).stdout)
     assert (status["erasures_pending"], status["erasures_held"]) == (1, 1)
+
+
+def test_a_certificate_is_written_as_it_was_signed(settings: Settings, tmp_path: Path) -> None:
+    ask(settings)
+    file = tmp_path / "certificate.json"
+    early = run("show", "era_ben", "--to", str(file))
+    assert (early.exit_code, early.stderr) == (1, "nothing written: era_ben has no certificate; it is requested\n")
+    told("--now")
+    assert run("show", "era_ana", "--to", str(file)).stdout == f"wrote {file}\n"
+    (certificate,) = json.loads(run("show", "era_ana").stdout)["certificates"]
+    assert file.read_bytes() == canonical(certificate)
+    file.unlink()
+    assert run("show", "era_ana", "--to", str(file), "--subject", certificate["subject"]).exit_code == 0
+    for words, code in (
+        (("era_ana", "--to", str(tmp_path / "nowhere" / "c.json")), 2),
+        (("era_ana", "--subject", certificate["subject"]), 2),
+        (("era_nobody", "--to", str(file)), 2),
+    ):
+        refused = run("show", *words)
+        assert (refused.exit_code, refused.exception.__class__) == (code, SystemExit)
+
+
+def test_of_several_people_erased_at_once_one_is_named(settings: Settings, tmp_path: Path) -> None:
+    house = build(replace(settings, erasure_guard_subjects=9))
+    people = [house.profiles.enrol(house.controller, Profile(n, f"{n}@example.org"), Locale.EN) for n in ("a", "b")]
+    for subject in people:
+        house.vault.seal(Scope(house.controller, subject, "bank", "accounts.balances"), "r", b"1")
+    house.vault.shred("era_both", [Target(house.controller, each) for each in people], by=None)
+    house.close()
+    told("--now")
+    file = tmp_path / "certificate.json"
+    unclear = run("show", "era_both", "--to", str(file))
+    assert (unclear.exit_code, file.exists()) == (2, False)
+    assert f"2 certificates fit; say --subject, one of {', '.join(sorted(people))}" in unclear.stderr
+    for subject in people:
+        assert run("show", "era_both", "--to", str(file), "--subject", subject).exit_code == 0
+        assert json.loads(file.read_bytes())["subject"] == subject
 
 
 def test_without_now_it_waits_for_the_quarter(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from app.sdk.evidence import Report, verify_bundle
 from app.sdk.notes import parse_note
 from app.sdk.witness import Cosigned, WitnessSigner
 from app.settings import Settings, SettingsFaultsError, read_settings
-from app.wiring import build
+from app.wiring import add_staff, build, dismiss_staff
 from tests.databases import found_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,14 +73,48 @@ def test_evidence_by_every_question(settings: Settings, tmp_path: Path) -> None:
     assert kinds(exported(tmp_path, "--about", "period", "--controller", "nobody")) == []
 
 
-def test_opening_is_recorded_and_shows_what_it_may(settings: Settings, tmp_path: Path) -> None:
-    about = ("--about", "case", "--ref", CASE)
-    report = exported(tmp_path, *about, "--open", "--by", "stf_9", "--hide", "subject")
+@pytest.fixture
+def staff(settings: Settings) -> dict[str, str]:
+    """Colleagues by name: an auditor, one who works the cases, one who has left, one of another controller."""
+    house = build(settings)
+    (other,) = sorted(house.policy.controllers.keys() - {house.controller})[:1]
+    told = {
+        name: add_staff(house, name, [role], [controller])[0]
+        for name, role, controller in (
+            ("auditor", "auditor", house.controller),
+            ("dpo", "dpo", house.controller),
+            ("agent", "agent", house.controller),
+            ("left", "dpo", house.controller),
+            ("elsewhere", "auditor", other),
+        )
+    }
+    dismiss_staff(house, told["left"])
+    house.close()
+    return told
+
+
+def test_only_a_present_dpo_or_auditor_of_the_controller_opens(
+    settings: Settings, staff: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "evidence.json"
+    for by in ("stf_doesnotexist", staff["agent"], staff["left"], staff["elsewhere"]):
+        done = run("export", str(file), "--about", "case", "--ref", CASE, "--open", "--by", by)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "(reader_unfit)" in done.stderr
+        assert "present colleague" in done.stderr
+    assert not file.exists()
+    assert "evidence.opened" not in kinds(exported(tmp_path)), "who was refused saw nothing, and nothing says they did"
+    assert kinds(exported(tmp_path, "--open", "--by", staff["dpo"]))[-1] == "evidence.opened"
+
+
+def test_opening_is_recorded_and_shows_what_it_may(settings: Settings, staff: dict[str, str], tmp_path: Path) -> None:
+    about, by = ("--about", "case", "--ref", CASE), staff["auditor"]
+    report = exported(tmp_path, *about, "--open", "--by", by, "--hide", "subject")
     first, _, look = report.entries
     told = {field.name: field.text for field in first.opened or ()}
     assert told == {"controller": '"ormelune"', "kind": '"case.moved"', "payload.case": f'"{CASE}"', "subject": None}
-    assert (look.envelope.kind, look.envelope.actor) == ("evidence.opened", "stf_9")
-    shut = exported(tmp_path, *about, "--open", "--by", "stf_9", "--without", CASE)
+    assert (look.envelope.kind, look.envelope.actor) == ("evidence.opened", by)
+    shut = exported(tmp_path, *about, "--open", "--by", by, "--without", CASE)
     assert CASE not in str([field.text for entry in shut.entries for field in entry.opened or ()])
 
 
@@ -90,22 +124,59 @@ def test_a_page_goes_with_it(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "sentence"),
     [
-        ("--about", "case"),
-        ("--ref", CASE),
-        ("--from", "2026-01-01"),
-        ("--open",),
-        ("--by", "stf_1"),
-        ("--hide", "subject"),
-        ("--about", "nothing"),
-        ("--about", "period", "--from", "yesterday"),
+        (("--about", "case"), "--about case needs --ref ID"),
+        (("--ref", CASE), "--ref needs --about case"),
+        (("--from", "2026-01-01"), "add --about period"),
+        (("--controller", "ormelune"), "add --about period"),
+        (("--open",), "--open and --by go together"),
+        (("--by", "stf_1"), "--open and --by go together"),
+        (("--hide", "subject"), "--open and --by go together"),
+        (("--about", "nothing"), "'nothing' is not one of"),
+        (("--about", "period", "--from", "yesterday"), "'yesterday'"),
+        (
+            ("--about", "case", "--ref", "era_1"),
+            "--ref era_1 is an id that belongs to --about erasure,",
+        ),
+        (("--about", "erasure", "--ref", "con_1"), "--ref con_1 is an id that belongs to --about consent,"),
+        (("--pdf", "nowhere/e.pdf"), "there is no folder nowhere"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused(settings: Settings, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_question_that_makes_no_sense_is_refused(
+    settings: Settings, tmp_path: Path, words: tuple[str, ...], sentence: str
+) -> None:
     done = run("export", str(tmp_path / "e.json"), *words)
     assert done.exit_code == 2
+    assert sentence in done.stderr
     assert not (tmp_path / "e.json").exists()
+
+
+def test_it_is_told_where_nothing_can_be_written(settings: Settings, tmp_path: Path) -> None:
+    done = run("export", str(tmp_path / "nowhere" / "e.json"))
+    assert (done.exit_code, done.exception.__class__) == (2, SystemExit)
+    assert f"there is no folder {tmp_path / 'nowhere'}" in done.stderr
+    done = run("export", str(tmp_path / ("e" * 300)))
+    assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+    assert "is not written: File name too long" in done.stderr
+
+
+def test_how_many_entries_there_are_is_told_and_none_is_no_file(
+    settings: Settings, staff: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "e.json"
+    about = ("--about", "case", "--ref", CASE)
+    assert run("export", str(file), *about).stdout == f"wrote {file}: 2 entries\n"
+    assert run("export", str(file), "--about", "case", "--ref", OTHER).stdout == f"wrote {file}: 1 entry\n"
+    file.unlink()
+    for more in ((), ("--open", "--by", staff["auditor"])):
+        done = run("export", str(file), "--about", "case", "--ref", "case_nope", *more)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "nothing written: 0 entries; no entry names case_nope (nothing_named)" in done.stderr
+    done = run("export", str(file), *about, "--until", "2020-01-01")
+    assert (done.exit_code, f"no entry names {CASE} within --from, --until" in done.stderr) == (1, True)
+    assert not file.exists()
+    assert "evidence.opened" not in kinds(exported(tmp_path))
 
 
 def test_the_keys_an_outsider_needs(settings: Settings) -> None:

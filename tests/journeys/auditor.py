@@ -13,6 +13,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+spelled = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
 
 def expect(held, what):
     if not held:
@@ -20,16 +22,11 @@ def expect(held, what):
 
 
 def unb64(text):
-    expect(b64encode(b64decode(text)).decode() == text, "base64 in another spelling")
-    return b64decode(text)
+    return b64decode(text) if b64encode(b64decode(text)).decode() == text else expect(None, "base64 spelled otherwise")
 
 
 def sha(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
-
-
-def spelled(value):
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def signed_note(text, vkey):
@@ -55,14 +52,14 @@ def opened_fields(blob, fields):
     """Check opened fields against the entry's commitment; return what is shown (section 4)."""
     shown = {name: hmac.digest(unb64(salt), text[0].encode(), "sha256") for name, salt, *text in fields if text}
     digests = [[name, b64encode(shown[name]).decode() if name in shown else said] for name, said, *_ in fields]
-    expect(blob[:36] == b"RGP\x01" + sha(b"regard-payload/v1\n", spelled(digests)), "a payload was not recorded so")
+    expect(blob[:36] == b"RGP\x01" + sha(b"regard-payload/v1\n", spelled(digests).encode()), "not what was recorded")
     return {name: json.loads(text[0]) for name, _, *text in fields if text}
 
 
 def checked_entries(data, vkey):
     """Check a bundle; return (envelope, shown fields) of each entry (sections 3 to 6)."""
     told, leaves, found = json.loads(data), {}, []
-    expect(spelled(told) + b"\n" == data and told["key"] == vkey, "not in its one spelling, or of another ledger")
+    expect((spelled(told) + "\n").encode() == data and told["key"] == vkey, "another spelling, or another ledger")
     origin, size, root = signed_note(told["checkpoint"], vkey)
     form, digest, _, _, count, *lines = signed_note(told["list"], vkey)
     expect(form == told["format"] == "regard-evidence/v1" and origin == vkey.split("+")[0], "another format or ledger")
@@ -71,7 +68,7 @@ def checked_entries(data, vkey):
     for line, entry in zip(lines, told["entries"], strict=True):
         envelope, blob = entry["envelope"], entry["sealed"] and unb64(entry["sealed"])
         how = "bare" if blob is None else "opened" if "opened" in entry else "sealed"
-        leaves[envelope["seq"]] = leaf = sha(b"\x00", spelled(envelope))
+        leaves[envelope["seq"]] = leaf = sha(b"\x00", spelled(envelope).encode())
         same = blob is None or sha(blob) == unb64(envelope["digest"])
         expect(same and line == f"{envelope['seq']} {b64encode(leaf).decode()} {how}", f"not as listed: {line}")
         found.append((envelope, opened_fields(blob, entry["opened"]) if how == "opened" else {}))
@@ -82,10 +79,9 @@ def checked_entries(data, vkey):
 
 
 def main(bundle, vkey, certificate, public):
-    told, mark, signature = json.loads(certificate), sha(certificate).hex(), json.loads(certificate)["signature"]
-    del told["signature"]
+    signature, mark = (told := json.loads(certificate)).pop("signature"), sha(certificate).hex()
     expect(signature["algorithm"] == "Ed25519" and signature["public_key"] == public, "another key signed")
-    Ed25519PublicKey.from_public_bytes(unb64(public)).verify(unb64(signature["value"]), spelled(told))
+    Ed25519PublicKey.from_public_bytes(unb64(public)).verify(unb64(signature["value"]), spelled(told).encode())
     for envelope, said in checked_entries(bundle, vkey):
         if said.get("payload.evidence") == f"{told['erasure']}:{mark}":
             return f"{told['statement']}, {told['erasure']}: certified in leaf {envelope['seq']}, {envelope['at']}"
@@ -93,8 +89,12 @@ def main(bundle, vkey, certificate, public):
 
 
 if __name__ == "__main__":
-    given = [Path(each).read_bytes() if Path(each).is_file() else each.encode() for each in sys.argv[1:5]]
-    try:
+    if len(sys.argv) != 5:
+        sys.exit("usage: python auditor.py BUNDLE LEDGER_KEY CERTIFICATE CERTIFICATE_KEY (keys as text, or files)")
+    try:  # a key given as itself has two plus signs, or ends as base64 of 32 bytes does
+        given = [w.encode() if w.count("+") > 1 or w.endswith("=") else Path(w).read_bytes() for w in sys.argv[1:]]
         print(main(given[0], given[1].decode().strip(), given[2], given[3].decode().strip()))
+    except OSError as fault:
+        sys.exit(f"cannot read {fault.filename}: {fault.strerror}")
     except (ValueError, KeyError, TypeError, IndexError, InvalidSignature) as fault:
-        sys.exit(f"does not hold: {fault or 'a signature is false'}")
+        sys.exit(f"does not hold: {str(fault) or 'a signature is false'}")

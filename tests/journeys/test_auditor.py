@@ -14,19 +14,22 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from app.cli.main import main as commands
 from app.ledger.bundle import About, Selection
 from app.profiles import Profile
 from app.sdk.evidence import Entry, verify_bundle
 from app.vault.certificate import canonical
 from app.vault.keys import KeyClass, Target
-from app.wiring import House
+from app.wiring import House, add_staff
 from app.wiring.evidence import certificate_key, evidence, opened_evidence
 from consent.vocabulary import Locale, SubjectRef
 from tests.contract import case_house as town
@@ -48,6 +51,7 @@ class Run:
     public: str
     certificate: bytes
     bundle: bytes
+    auditor: str
 
     @property
     def erasure(self) -> str:
@@ -83,10 +87,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     _somebody_else(house)
     erasure = f"era_{story.gone}"
     (certificate,) = house.vault.erasures.certificates(erasure)
-    bundle = opened_evidence(house, Selection(About.ERASURE, (erasure,)), by="stf_auditor", without=[story.subject])
+    by = _auditor(house)
+    bundle = opened_evidence(house, Selection(About.ERASURE, (erasure,)), by=by, without=[story.subject])
     made = certificate_key(house.settings)
-    yield Run(house, story, house.ledger.verifier_key, made, canonical(certificate), bundle)
+    yield Run(house, story, house.ledger.verifier_key, made, canonical(certificate), bundle, by)
     house.close()
+
+
+def _auditor(house: House) -> str:
+    return add_staff(house, "Lou Martin", ["auditor"], [house.controller])[0]
 
 
 def _erased(house: House) -> town.Story:
@@ -132,7 +141,42 @@ def test_the_erasure_is_proved_to_an_outsider(run: Run, tmp_path: Path) -> None:
     (tmp_path / "certificate.json").write_bytes(run.certificate.replace(b"keys destroyed", b"keys destroyeD"))
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("does not hold")
+    assert done.stderr.strip() == "does not hold: a signature is false"
+    keys = [*words[:4], run.vkey, words[5], run.public]
+    (tmp_path / "certificate.json").write_bytes(run.certificate)
+    assert subprocess.run(keys, cwd=tmp_path, capture_output=True, check=False).returncode == 0, "keys as text"
+    for given, told in (
+        (words[:3], "usage: python auditor.py"),
+        ([*words[:6], "gone.pub"], "read gone.pub: No"),
+    ):
+        done = subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+def test_what_the_operators_commands_hand_out_is_proved_to_the_outsider(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`keys erasures show --to`, `ledger export`, `ledger key`: three commands, then the outsider's script."""
+
+    @contextmanager
+    def here() -> Iterator[House]:
+        yield run.house
+
+    for module in ("app.cli.erasures", "app.cli.ledger"):
+        monkeypatch.setattr(f"{module}.opened", here)
+    certificate, bundle = tmp_path / "certificate.json", tmp_path / "bundle.json"
+    shown = ["keys", "erasures", "show", run.erasure, "--to", str(certificate)]
+    asked = ["--about", "erasure", "--ref", run.erasure, "--open", "--by", run.auditor, "--hide", "subject"]
+    for each in ([*shown], ["ledger", "export", str(bundle), *asked]):
+        done = CliRunner().invoke(commands, each)
+        assert done.exit_code == 0, done.output
+    public = CliRunner().invoke(commands, ["ledger", "key", "--certificates"]).stdout.strip()
+    told = run.handed(bundle=bundle.read_bytes(), certificate=certificate.read_bytes(), public=public)
+    assert told.startswith(f"keys destroyed, {run.erasure}: certified in leaf ")
+    certificate.unlink()
+    other = CliRunner().invoke(commands, [*shown, "--subject", "sub_other"])
+    assert (other.exit_code, certificate.exists()) == (2, False)
+    assert f"no certificate fits; say --subject, one of {run.story.subject}" in other.stderr
 
 
 def test_the_script_is_an_outsiders_and_short() -> None:
@@ -219,7 +263,7 @@ def test_a_bundle_that_does_not_have_the_certificate_does_not_prove_it(run: Run)
 
 
 def everything(run: Run) -> list[Entry]:
-    data = opened_evidence(run.house, Selection(About.ALL), by="stf_auditor")
+    data = opened_evidence(run.house, Selection(About.ALL), by=run.auditor)
     return run.entries(data)
 
 
@@ -253,7 +297,7 @@ def test_a_bundle_about_a_consent_has_all_that_belongs_to_it(tmp_path: Path, mon
     ana, bea = at.agree(), at.agree("bea@example.org")
     for agreed in (ana, bea):
         at.lease(agreed, at.token(agreed))
-    whole = verify_bundle(opened_evidence(at.house, Selection(About.ALL), by="stf_auditor"), None).entries
+    whole = verify_bundle(opened_evidence(at.house, Selection(About.ALL), by=_auditor(at.house)), None).entries
     for agreed in (ana, bea):
         due = [entry.envelope.id for entry in whole if agreed.consent in words(entry)]
         bundle = evidence(at.house, Selection(About.CONSENT, (agreed.consent,)))
@@ -282,7 +326,7 @@ def test_a_bundle_of_a_period_has_what_happened_in_it(run: Run) -> None:
 def test_whoever_opens_is_recorded_and_the_hidden_stays_hidden(run: Run) -> None:
     entries = run.entries(run.bundle)
     look = entries[-1]
-    assert (look.envelope.kind, look.envelope.actor) == ("evidence.opened", "stf_auditor")
+    assert (look.envelope.kind, look.envelope.actor) == ("evidence.opened", run.auditor)
     assert said(look, "payload.refs") == [run.erasure]
     fields = [field for entry in entries for field in entry.opened or ()]
     assert not [field for field in fields if field.text and run.story.subject in field.text]
