@@ -9,6 +9,7 @@ again and shows what was told. Leaves out deciding anything: the demonstration i
 from __future__ import annotations
 
 import fcntl
+import inspect
 import json
 import os
 import shutil
@@ -18,8 +19,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -28,13 +30,20 @@ import httpx
 from app.cli.configured import settings
 from app.demo.addresses import Addresses, addresses
 from app.sdk.evidence import verify_bundle
+from app.servicekeys import ServiceKeyError
 from app.settings import Settings
+from app.vault.errors import VaultError
+
+if TYPE_CHECKING:
+    from app.wiring import UnfitDeployment
 
 OUTSIDER = Path("tests/journeys/main_job.py")
 """Who runs the main job: a script that imports nothing of the project."""
 REGARD = ".venv/bin/python -m app.cli.entry"
 """The `regard` command, as it is typed in a clone."""
 STARTING_SECONDS = 180
+HANDOUTS = "handouts.json"
+"""What only a demonstration's folder has."""
 TOLD = "told.txt"
 """What the outsider told, kept for later starts; written last, so that a run that broke off begins anew."""
 
@@ -50,11 +59,21 @@ class DemoFailed(click.ClickException):
 def demo(once: bool, fresh: bool, script: Path) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything on this machine and let an outsider's script run the main job, in REGARD_DATA_DIR/demo."""
     os.umask(0o077)
-    os.environ["REGARD_DATA_DIR"] = str((settings().data_dir / "demo").resolve())
+    os.environ["REGARD_DATA_DIR"] = str(_beneath(settings().data_dir))
     os.environ.setdefault("REGARD_ERASURE_BATCH_MINUTES", "0")  # nobody looks on for a quarter of an hour
     # whoever ends this process ends all of them, by Ctrl-C or otherwise
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     run(settings(), script, once=once, fresh=fresh)
+
+
+def _beneath(folder: Path) -> Path:
+    """Return the demonstration's own folder. Raises DemoFailed where that would be a demonstration within another."""
+    if (folder / HANDOUTS).exists():
+        raise DemoFailed(
+            f"REGARD_DATA_DIR: {folder} is a demonstration's own folder. Leave the setting away, or name the folder "
+            "above it: the demonstration keeps its data in demo/ beneath"
+        )
+    return (folder / "demo").resolve()
 
 
 def run(read: Settings, script: Path, *, once: bool, fresh: bool) -> None:
@@ -113,18 +132,25 @@ def _check_ports(at: Addresses) -> None:
 def _staged(read: Settings, folder: Path, at: Addresses) -> Iterator[Path]:
     """Prepare the stage while the service starts, then start the others."""
     from app.demo.stage import set_stage  # noqa: PLC0415 - loads the whole service, which a later start does not need
-    from app.wiring import build, migrate  # noqa: PLC0415 - the same
+    from app.wiring import UnfitDeployment, build, migrate  # noqa: PLC0415 - the same
 
     click.echo("Preparing: databases, policy pack, generated people, clients, a pool of those who are gone ...")
-    migrate(read)
+    with _told(UnfitDeployment, ServiceKeyError, VaultError):
+        migrate(read)
     with _service(folder) as service:
-        house = build(read)
-        try:
+        with _told(UnfitDeployment, ServiceKeyError, VaultError), closing(build(read)) as house:
             handouts = set_stage(house, folder, at)
-        finally:
-            house.close()
         with _components(folder, at, service):
             yield handouts
+
+
+@contextmanager
+def _told(*kinds: type[UnfitDeployment | ServiceKeyError | VaultError]) -> Iterator[None]:
+    """Tell in a sentence what keeps the stage from being set. Raises DemoFailed."""
+    try:
+        yield
+    except kinds as unfit:
+        raise DemoFailed(f"{unfit.code}: {str(unfit) or inspect.getdoc(type(unfit))}") from None
 
 
 @contextmanager
@@ -223,7 +249,7 @@ def _still_sound(folder: Path) -> None:
 
 
 def _show_addresses(at: Addresses, folder: Path) -> None:
-    visitor = json.loads((folder / "handouts.json").read_text(encoding="utf-8"))["visitor"]
+    visitor = json.loads((folder / HANDOUTS).read_text(encoding="utf-8"))["visitor"]
     click.secho("\nOpen", bold=True)
     for address, words in (
         (f"{at.issuer}/fr/", "the pages, in French; /en /es /pt too"),

@@ -133,7 +133,7 @@ def worker() -> None:
     with opened() as house:
         try:
             house.start()
-        except REFUSALS as unfit:
+        except (UnfitDeployment, *REFUSALS) as unfit:
             refuse(unfit)
         click.echo("carrying out durable work; Ctrl-C stops")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})

@@ -83,6 +83,12 @@ class ExtraMissing(UnfitDeployment):
         super().__init__(f"REGARD_KEY_PROVIDER: {kind.value} needs its library: pip install 'regard[{kind.value}]'")
 
 
+class ProviderRefused(UnfitDeployment):
+    """The key provider does not answer, or refuses, and without it there is nothing to serve yet."""
+
+    code = "key_provider_unavailable"
+
+
 def refuse_one_database(records: Engine, keys: Engine) -> None:
     """Raise `SameDatabase` when both addresses lead to one database, however they are spelt."""
     if same_database(records, keys):

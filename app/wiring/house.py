@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
@@ -23,13 +24,15 @@ from app.sdk.sealed import key_id_of
 from app.settings import Settings
 from app.store.engine import open_engine
 from app.store.leaves import LeafStore
+from app.store.restores import partitions
 from app.store.sealedfiles import SealedFolder
 from app.store.unit import Units
 from app.vault.core import Vault
+from app.vault.errors import ProviderUnavailable
 from app.vault.keys import KeyClass, Scope
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work
-from app.wiring.founding import SchemaBehind, found, look, refuse_one_database
+from app.wiring.founding import ProviderRefused, SchemaBehind, found, look, refuse_one_database
 from app.wiring.ledgerkeys import ledger_signer
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
@@ -84,11 +87,25 @@ class House:
     def start(self) -> None:
         """Replay what a restored database brought back; then carry out the durable work, place ledger entries.
 
-        Raises one of `restoring.REFUSALS`: this deployment must not serve as it is.
+        Raises one of `restoring.REFUSALS`, or `ProviderRefused`: this deployment must not serve as it is.
         """
-        self.restoring.before_serving()
+        try:
+            self.restoring.before_serving()
+        except ProviderUnavailable as refused:
+            raise _provider_refused(refused) from None
+        self._ask_provider()
         self.work.launch()
         self.integrator.start()
+
+    def _ask_provider(self) -> None:
+        """Have the log say that the key provider refuses; a deployment that has no key yet has nothing to serve."""
+        try:
+            self.seals.open_key(self.seals.seal_key(b"ready"))
+        except ProviderUnavailable as refused:
+            if not partitions(self.keys):
+                raise _provider_refused(refused) from None
+            told = {"provider": self.settings.key_provider, "code": refused.code, "said": str(refused)}
+            structlog.get_logger().error("keys.provider_refused", **told)
 
     def close(self) -> None:
         """Stop the durable work and the integrator, and let go of both databases."""
@@ -96,6 +113,11 @@ class House:
         self.integrator.stop()
         self.records.dispose()
         self.keys.dispose()
+
+
+def _provider_refused(refused: ProviderUnavailable) -> ProviderRefused:
+    said = str(refused) or "it does not answer"
+    return ProviderRefused(f"the key provider refuses: {said}. `regard config check --reach` says when it answers")
 
 
 def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> House:
@@ -131,7 +153,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         controller=controller,
         prepare=lambda: work.migrate() if records.dialect.name == "sqlite" else None,
     )
-    work.sweep_with({"replays": restoring.finish})
+    work.sweep_with({"replays": restoring.finish, "marks": restoring.keep_up})
     schedule = IndexSchedule(units, vault, profiles, controller, timedelta(days=settings.index_rekey_days))
     work.sweep_with({"indexes": schedule.sweep})
     work.sweep_with({**sweeps(units), **casework.sweeps(), "pool": lambda: expire_pool(units, vault)})

@@ -1,16 +1,26 @@
-"""`regard config check --reach`: what the settings name answers, or a sentence names it (operations.md section 5)."""
+"""What the settings name answers, or a sentence says so: `config check --reach`, a start, the demonstration.
+
+See operations.md sections 5 and 6.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
+from app.cli.demo import DemoFailed, _staged
 from app.cli.main import main
+from app.demo.addresses import addresses
 from app.profiles import Profile
 from app.settings import read_settings
-from app.wiring import build
+from app.wiring import application, build
 from consent.vocabulary import Locale
 from tests.cluster import free_port
 from tests.contract import openbao_provider as bao
@@ -115,3 +125,57 @@ def test_a_lost_keyring_and_another_provider_are_told_as_at_a_start(said: dict[s
     away = {**said, "REGARD_KEY_PROVIDER": "aws", "REGARD_AWS_REGION": "eu-west-3"}
     away["REGARD_AWS_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"
     assert "other_key_provider: " in check(away, "--reach").stderr
+
+
+def test_a_new_deployment_does_not_begin_while_its_provider_refuses(moving: dict[str, str]) -> None:
+    """Nothing could be sealed: said once and ended, instead of started again and again."""
+    alone = {**moving, "REGARD_KEY_PROVIDER_BEFORE": "", TOKEN: "wrong"}
+    done = CliRunner(env=alone).invoke(main, ["worker"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("key_provider_unavailable: the key provider refuses: openbao: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_service_that_starts_while_its_provider_refuses_says_so_in_its_log(moving: dict[str, str]) -> None:
+    """It starts: what needs no key is served, and it is ready as soon as the provider answers."""
+    alone = {**moving, "REGARD_KEY_PROVIDER_BEFORE": ""}
+    house = build(read_settings(alone))
+    application(house)
+    house.close()
+    refused = build(read_settings({**alone, TOKEN: "wrong"}))
+    with capture_logs() as told:
+        refused.start()
+    ready = application(refused).test_client().get("/health/ready")
+    refused.close()
+    (line,) = [each for each in told if each["event"] == "keys.provider_refused"]
+    assert (line["code"], line["provider"]) == ("key_provider_unavailable", "openbao")
+    assert line["said"].startswith("openbao: ")
+    assert ready.status_code == 503
+    again = build(read_settings(alone))
+    with capture_logs() as told:
+        again.start()
+    again.close()
+    assert "keys.provider_refused" not in [each["event"] for each in told]
+
+
+def demo(**said: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "REGARD_ISSUER": f"http://localhost:{free_port()}", **said}
+    command = [sys.executable, "-m", "app.cli.entry", "demo", "--once"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_stage_of_a_demonstration_tells_that_the_provider_refuses(
+    moving: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.demo._service", lambda _folder: nullcontext())  # it says so in a log of its own
+    read = read_settings({**moving, "REGARD_KEY_PROVIDER_BEFORE": "", TOKEN: "wrong"})
+    monkeypatch.setattr("app.wiring.migrate", found_deployment)
+    with pytest.raises(DemoFailed, match="key_provider_unavailable: openbao: "), ExitStack() as stack:
+        stack.enter_context(_staged(read, read.data_dir, addresses(read.issuer)))
+
+
+def test_the_demonstration_is_not_founded_within_another(tmp_path: Path) -> None:
+    (tmp_path / "handouts.json").write_text("{}")
+    done = demo(REGARD_DATA_DIR=str(tmp_path))
+    assert (done.returncode, "is a demonstration's own folder" in done.stderr) == (1, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["handouts.json"]
