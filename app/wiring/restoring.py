@@ -1,9 +1,10 @@
 """Before a service serves: what a restored backup brought back is taken away again (vault.md section 5, dsar rule 54).
 
 The tombstone file lies outside both backups. Each database knows how far it was compared with it (`store.restores`);
-what comes after that mark is new to it: it was erased since the backup. A normal start compares two marks and opens
-each partition once, nothing else. Refused, with the runbook's name: a tombstone file that is missing or older than a
-database, and a key store whose partitions do not open any more. Decision 0025 says what is not found out.
+what comes after that mark is new to it: it was erased since the backup. A normal start verifies the file, compares two
+marks and opens each partition once, nothing else; while the service runs, both marks follow the file each minute.
+Refused, with the runbook's name: a tombstone file that is missing, damaged or older than a database, and a key store
+whose partitions do not open any more. Decision 0025 says what is not found out.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ class Restoring:
         self._random = random
         self._controller = controller
         self._prepare = prepare
-        self._looked = self._replayed = False
+        self._looked = self._replayed = self._astray = False
+        self._seen = (START, START)
 
     def before_serving(self) -> Replayed:
         """Replay what either database does not know yet; to be called before any door opens and any work is done.
@@ -121,6 +123,7 @@ class Restoring:
         erasures = self._replay_keys()
         self.finish()
         done = self._replay_records(erasures)
+        self._seen = self._marks()
         self._replayed = True
         return done
 
@@ -128,10 +131,57 @@ class Restoring:
 
     def _compare(self) -> None:
         """See that the log is whole and goes through both marks, before anything is changed."""
-        marks = (self._mark_of_records(), self._mark_of_keys())
-        if marks == (None, None):
+        if (self._mark_of_records(), self._mark_of_keys()) == (None, None):
             self._tombstones.found(self._random)
-        self._tombstones.verify(*(mark or START for mark in marks))
+        self._tombstones.verify(*self._marks())
+
+    def keep_up(self) -> int:
+        """Move both marks to the log's present end, so that an older copy of it is noticed; return how many moved.
+
+        To be called each minute; does nothing before all is replayed. An erasure whose tombstone is passed need not
+        have ended: the key store journalled it before, and a person's profile and agreements go by durable work that
+        the records database held before. So a backup with the moved mark also holds what finishes the erasure.
+        What does not fit together any more is logged and makes the service not ready: the next start deals with it.
+        """
+        if not self._replayed:
+            return 0
+        try:
+            moved = self._follow()
+        except (TombstonesLost, TombstonesDamaged) as fault:
+            self._astray = True
+            structlog.get_logger().error("tombstones.astray", code=fault.code)
+            return 0
+        return moved
+
+    def _follow(self) -> int:
+        before = self._marks()
+        _, reached = self._tombstones.since(before[0])
+        self._tombstones.since(before[1])
+        self._astray = any(now.upto < seen.upto for now, seen in zip(before, self._seen, strict=True))
+        if self._astray:
+            # a backup was put in place under a service that runs: its old mark is what the next start replays from
+            structlog.get_logger().error("tombstones.astray", code="restored_while_serving")
+            return 0
+        self._move_on(before, reached)
+        self._seen = self._marks()
+        return sum(was != now for was, now in zip(before, self._seen, strict=True))
+
+    def _move_on(self, before: tuple[Mark, Mark], reached: Mark) -> None:
+        if before[0].upto < reached.upto:
+            with self._units.writing() as unit:
+                self._move(SqlMark(unit.session.connection(), RecordsMarkRow), reached)
+                unit.commit()
+        if before[1].upto < reached.upto:
+            with self._keys.begin() as connection:
+                self._move(SqlMark(connection, KeysMarkRow), reached)
+
+    def _move(self, row: SqlMark, reached: Mark) -> None:
+        # another process may have come further meanwhile
+        if row.hold(self._now()).upto < reached.upto:
+            row.move(reached, self._now())
+
+    def _marks(self) -> tuple[Mark, Mark]:
+        return self._mark_of_records() or START, self._mark_of_keys() or START
 
     def _mark_of_records(self) -> Mark | None:
         with self._units.reading() as unit:
@@ -144,11 +194,14 @@ class Restoring:
     # The partitions
 
     def sound(self) -> bool:
-        """Say whether all is replayed and every partition opens; looks once, as soon as the key provider answers."""
+        """Say whether all is replayed, every partition opens and the log fits both databases (as of the last minute).
+
+        Looks at the partitions once, as soon as the key provider answers.
+        """
         if self._replayed and not self._looked:
             with suppress(PartitionsShut, ProviderUnavailable):
                 self.look()
-        return self._replayed and self._looked
+        return self._replayed and self._looked and not self._astray
 
     def look(self) -> None:
         """Open every partition's epoch key. Raises `PartitionsShut` with a report, `ProviderUnavailable`."""
@@ -190,10 +243,7 @@ class Restoring:
         if new:
             self._tell({"store": "keys", "erasures": list(new)})
         with self._keys.begin() as connection:
-            row = SqlMark(connection, KeysMarkRow)
-            # another process may have come further meanwhile
-            if row.hold(self._now()).upto < reached.upto:
-                row.move(reached, self._now())
+            self._move(SqlMark(connection, KeysMarkRow), reached)
         return new
 
     def _tell(self, payload: dict[str, Json]) -> None:

@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ import pytest
 
 from app.profiles import CATEGORY, HOUSE
 from app.settings import Secret
+from app.store.restores import SqlMark
+from app.store.rows.restores import KeysMarkRow
 from app.vault.errors import (
     Erased,
     PartitionsShut,
@@ -27,7 +30,7 @@ from app.vault.errors import (
 from app.vault.keys import SUBJECT_CLASSES, Basis, Keep, Scope, Selector, Target
 from app.vault.ports import ErasureState
 from app.vault.tombstones import Tombstones
-from app.wiring import application, build
+from app.wiring import House, application, build
 from app.wiring.restoring import KIND, Replayed
 from consent.record import State
 from tests.contract.backups import copied_database
@@ -331,6 +334,101 @@ def test_a_log_that_is_not_the_one_is_refused(town: Town) -> None:
     assert town.serve(again) == Replayed()
     assert again.house.restoring.sound()
     assert kinds(again) == entries, "a normal start enters nothing"
+
+
+def test_an_older_log_is_noticed_within_the_minute_and_at_the_next_start(town: Town) -> None:
+    """The marks follow the log while the service runs: a copy from before an erasure is not accepted afterwards."""
+    log, serving = town.data / "tombstones", town.at.house.restoring
+    assert serving.keep_up() == 0, "nothing was erased: nothing is written"
+    town.erase(town.at.agree())
+    old = log.read_bytes()
+    assert serving.keep_up() == 2
+    assert serving.keep_up() == 0
+    town.shred(Target(town.at.house.controller, town.at.agree("ben@example.org").subject), name="era_2")
+    whole = log.read_bytes()
+    assert serving.keep_up() == 2
+
+    for wrong in (old, None):
+        log.unlink()
+        if wrong is not None:
+            log.write_bytes(wrong)
+        assert serving.keep_up() == 0
+        assert not serving.sound(), "the service says so at once"
+        with pytest.raises(TombstonesLost):
+            town.open().house.restoring.before_serving()
+    log.write_bytes(whole)
+    assert serving.keep_up() == 0
+    assert serving.sound()
+
+
+@once
+def test_the_marks_are_moved_by_the_minutes_sweep(town: Town) -> None:
+    running = town.at.house
+    town.erase(town.at.agree())
+    running.work.launch(sweep_when="* * * * * *")
+    ends = time.monotonic() + 30
+    try:
+        while marked(running) < (town.data / "tombstones").stat().st_size:
+            assert time.monotonic() < ends, "no sweep moved it"
+            time.sleep(0.05)
+    finally:
+        running.work.stop()
+
+
+def marked(house: House) -> int:
+    with house.keys.connect() as connection:
+        mark = SqlMark(connection, KeysMarkRow).read()
+    return mark.upto if mark else 0
+
+
+@once
+def test_marks_stay_where_they_are_before_everything_is_replayed(town: Town) -> None:
+    """Else the minute of one process would hide from another what a restored backup brought back."""
+    ana = town.at.agree()
+    backup = town.records()
+    town.erase(ana)
+    restored = town.open(records_url=backup)
+    assert restored.house.restoring.keep_up() == 0
+    assert town.serve(restored) == Replayed(subjects=1, agreements=1)
+
+
+def test_a_backup_put_in_place_under_a_service_that_runs(town: Town) -> None:
+    """Its old mark is left alone, so that the next start replays; this service is not ready any more."""
+    with town.at.house.keys.begin() as connection:
+        old = SqlMark(connection, KeysMarkRow).read()
+    assert old is not None
+    town.erase(town.at.agree())
+    serving = town.at.house.restoring
+    assert serving.keep_up() == 2
+    assert serving.sound()
+    with town.at.house.keys.begin() as connection:
+        SqlMark(connection, KeysMarkRow).move(old, START)
+    assert serving.keep_up() == 0
+    assert not serving.sound()
+    with town.at.house.keys.begin() as connection:
+        assert SqlMark(connection, KeysMarkRow).read() == old
+
+
+@once
+def test_a_backup_from_between_a_tombstone_and_the_erasures_end(town: Town) -> None:
+    """The mark is past the tombstone, and the restored key store holds the erasure itself, which goes on."""
+    ana, ben = town.at.agree(), town.at.agree("ben@example.org")
+    hers, his = (town.at.house.vault.seal(town.scope(each), "r", b"1") for each in (ana, ben))
+    vault = town.at.house.vault
+    vault.shred("era_1", [Target(town.at.house.controller, ana.subject)])
+    vault.erasures.acknowledge("era_1")
+    while vault.erasures.advance("era_1") is not ErasureState.KEY_ROW_REMOVED:
+        pass
+    assert town.at.house.restoring.keep_up() == 2
+    backup = town.keys()
+
+    restored = town.open(keys_url=backup)
+    town.serve(restored)
+    assert restored.house.vault.erasures.pending() == ("era_1",)
+    with pytest.raises(Erased):
+        restored.house.vault.open(town.scope(ana), "r", hers)
+    assert restored.house.vault.erasures.drive_all().ended == ("era_1",), "as the minute's sweep of erasures does"
+    assert restored.house.vault.open(town.scope(ben), "r", his) == b"1"
 
 
 def test_two_processes_start_at_once(town: Town) -> None:
