@@ -55,6 +55,8 @@ def _tell(driven: Driven, found: Sequence[Standing], *, now: bool) -> None:
         click.echo(f"{erasure}: stopped, {code}", err=True)
     for each in found:
         click.echo(_line(each))
+    if not found:
+        click.echo("no erasure is under way")
 
 
 def _line(each: Standing) -> str:

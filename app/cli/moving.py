@@ -41,7 +41,7 @@ def move(yes: bool, keep: bool, wait: float) -> None:  # noqa: FBT001 - click pa
 
 
 def _tell(waiting: int) -> None:
-    click.echo(f"{waiting} partitions to go", err=True)
+    click.echo(f"{waiting} partition{'' if waiting == 1 else 's'} to go", err=True)
 
 
 @click.command("status")

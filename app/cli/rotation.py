@@ -76,6 +76,7 @@ def ledger(*, ending: bool) -> None:
                 click.echo("the present key signs alone; start the service again")
             else:
                 click.echo(rotate_ledger(house))
+                click.echo("start the service again, and give this line to auditors and witnesses", err=True)
         except LedgerKeyTurning as refused:
             click.echo(str(refused), err=True)
             sys.exit(FAULTY)

@@ -90,7 +90,9 @@ def _move_all(moves: Moves, ends: float, told: Told) -> None:
     """Move what waits; what an erasure has is asked for again, as long as patience lasts."""
     while waiting := moves.progress().waiting:
         if not _move_some(moves, waiting, told) and time.monotonic() > ends:
-            raise StillBusy(f"{len(waiting)} partitions are being re-wrapped by erasures; run the command again")
+            count = len(waiting)
+            are = "1 partition is" if count == 1 else f"{count} partitions are"
+            raise StillBusy(f"{are} being re-wrapped by erasures; run the command again")
 
 
 def _move_some(moves: Moves, waiting: Sequence[tuple[KeyClass, int]], told: Told) -> int:

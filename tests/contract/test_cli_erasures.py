@@ -67,6 +67,11 @@ def ask(settings: Settings) -> dict[str, str]:
     return who
 
 
+def test_nothing_to_tell_is_told(settings: Settings) -> None:
+    assert run().stdout == "no erasure is under way\n"
+    assert told()["erasures"] == []
+
+
 def test_what_waits_is_told_and_driven_now(settings: Settings) -> None:
     ask(settings)
     assert [each["waits_for"] for each in told()["erasures"]] == [None, "approval"]  # type: ignore[attr-defined]

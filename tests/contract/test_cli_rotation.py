@@ -118,7 +118,8 @@ def test_a_ledger_key_is_followed_by_another(house: House, tmp_path: Path) -> No
     old = house.ledger.verifier_key
     done = rotate("ledger")
     assert done.exit_code == 0, done.output
-    new = done.output.strip()
+    new = done.stdout.strip()
+    assert done.stderr == "start the service again, and give this line to auditors and witnesses\n"
     assert new != old
     with build(house.settings).records.connect() as connection:
         heads = [note for (note,) in connection.exec_driver_sql("select note from ledger_checkpoints order by size")]
@@ -149,7 +150,7 @@ def test_a_ledger_key_is_followed_by_another(house: House, tmp_path: Path) -> No
 
 def test_a_change_of_the_ledger_key_that_died_goes_on_with_the_same_key(house: House) -> None:
     waiting = coming_signer(house.settings.data_dir).verifier.text()
-    assert rotate("ledger").output.strip() == waiting
+    assert rotate("ledger").stdout.strip() == waiting
 
 
 def test_each_rotation_is_in_the_ledger(house: House) -> None:
