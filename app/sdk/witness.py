@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -147,6 +148,12 @@ _NOT_FOLLOWED = (
 )
 
 
+_NOT_YET = (
+    "the ledger's checkpoint bears the signature of the key in the state file, and not yet that of another key of it, "
+    "the one given: ask again when the ledger has grown, or with the key before"
+)
+
+
 def _signed_by(text: object, key: Verifier) -> bool:
     """Tell whether a text is a checkpoint of that key's ledger, with that key's signature."""
     try:
@@ -200,8 +207,10 @@ class StateFile:
         before = _former(key)
         if before.name != self._key.name:
             raise WitnessError("witness.state", f"the state file {self._path} is about another ledger, {before.name}")
-        if not (_signed_by(shown, before) and _signed_by(shown, self._key)):
+        if not _signed_by(shown, before):
             raise WitnessError("witness.state", _NOT_FOLLOWED.format(self._path))
+        if not _signed_by(shown, self._key):
+            raise WitnessError("witness.state", _NOT_YET)
         return before
 
     def write(self, note: str) -> None:
@@ -291,7 +300,8 @@ class HttpLedger:
         try:
             answer = self._http.request(method, path, **more)
         except httpx.HTTPError as fault:
-            raise Unreachable(f"cannot reach {self._http.base_url}: {fault}") from fault
+            why = re.sub(r"^\[Errno -?\d+\] ", "", str(fault))
+            raise Unreachable(f"cannot reach {self._http.base_url}: {why}") from fault
         if not answer.is_success:
             raise Unreachable(f"{answer.url}: {_answered(answer)}")
         return answer
