@@ -371,8 +371,9 @@ def report(shut: Sequence[Shut]) -> str:
     """Return the sentences an operator reads: which partitions, why, how many people, what to do."""
     named = [f"{one.key_class}/{one.number} ({one.code}, {one.subject_keys} subject keys)" for one in shut[:_NAMED]]
     more = f" and {len(shut) - _NAMED} more" if len(shut) > _NAMED else ""
+    count, verb = ("1 partition", "does not open") if len(shut) == 1 else (f"{len(shut)} partitions", "do not open")
     return (
-        f"{len(shut)} partitions of the key store do not open under the key provider: {', '.join(named)}{more}. The key"
+        f"{count} of the key store {verb} under the key provider: {', '.join(named)}{more}. The key"
         " store is older than its provider's roots, or the provider lost them: bring back the replica, not the backup;"
         " see docs/runbooks/restore.md"
     )

@@ -283,7 +283,7 @@ def test_a_backup_of_the_keys_with_todays_provider_is_refused_with_a_report(town
     with pytest.raises(PartitionsShut) as refused:
         restored.house.start()
     # the house's own subject is the third; the audit and index partitions still open
-    assert "1 partitions" in str(refused.value)
+    assert "1 partition of the key store does not open" in str(refused.value)
     assert "data/0 (root_destroyed, 3 subject keys)" in str(refused.value)
     assert "docs/runbooks/restore.md" in str(refused.value)
     assert not restored.house.restoring.sound()
