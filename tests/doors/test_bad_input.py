@@ -120,6 +120,8 @@ OPEN = {
 }
 """Doors of anyone, and what they can be asked."""
 FORMS = ("/oauth/token", "/oauth/par", "/oauth/introspect", "/oauth/revoke")
+SIGNED = "/ledger/cosignatures"
+"""A door of whoever has signed what is handed in."""
 CONSTANT = {
     "/.well-known/gpc.json",
     "/.well-known/oauth-authorization-server",
@@ -143,9 +145,39 @@ def test_every_door_for_machines_is_walked_or_excused(house: BadHouse) -> None:
     }
     walked = {(door.method, door.rule) for door in client_doors(house)}
     assert {key for key, found in rules.items() if isinstance(found, ClientOnly)} == walked
-    assert {rule for (_, rule), found in rules.items() if isinstance(found, ByProtocol)} == set(FORMS)
-    said = walked | {("POST", rule) for rule in FORMS} | {("GET", rule) for rule in {*OPEN, *CONSTANT, *ELSEWHERE}}
+    assert {rule for (_, rule), found in rules.items() if isinstance(found, ByProtocol)} == {*FORMS, SIGNED}
+    said = (
+        walked
+        | {("POST", rule) for rule in (*FORMS, SIGNED)}
+        | {("GET", rule) for rule in {*OPEN, *CONSTANT, *ELSEWHERE}}
+    )
     assert set(rules) == said
+
+
+COSIGNATURES: dict[str, object] = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "no object": [],
+    "a field missing": {"size": 1},
+    "an unknown field": {"size": 1, "line": "\u2014 w AAAA", "more": 1},
+    "a size of another type": {"size": "one", "line": "\u2014 w AAAA"},
+    "a size below none": {"size": -1, "line": "\u2014 w AAAA"},
+    "a size beyond any": {"size": 10**30, "line": "\u2014 w AAAA"},
+    "a line that is none": {"size": 1, "line": "x"},
+    "a line without end": {"size": 1, "line": "\u2014 w " + "A" * 100_000},
+    "a control character": {"size": 1, "line": "\u2014 w\u0000 AAAA"},
+    "nobody's signature": {"size": 1, "line": "\u2014 w " + "A" * 96},
+}
+
+
+@pytest.mark.parametrize("what", COSIGNATURES)
+def test_no_cosignature_is_taken_in_but_a_true_one(house: BadHouse, what: str) -> None:
+    sent = COSIGNATURES[what]
+    raw = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    client = house.at.app.test_client()
+    before = client.get("/ledger/checkpoint").text
+    refused(house, client.post(SIGNED, data=raw, content_type="application/json"), why=what)
+    assert client.get("/ledger/checkpoint").text == before
 
 
 # --- what an answer may be
