@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from .client import Authority
+from .disk import sync_folder
 from .errors import JournalDamaged, Refused
 from .gate import Permit
 from .scopes import Scope
@@ -97,7 +98,7 @@ class Disclosures:
             self._file.close()
             self._journal.rename(self._sending)
             self._file = _open_mended(self._journal)
-            _sync_directory(self._journal.parent)
+            sync_folder(self._journal.parent)
             return True
 
     def _send(self) -> Report:
@@ -106,7 +107,7 @@ class Disclosures:
         for start in range(0, len(lines), BATCH):
             refused += self._send_batch(lines[start : start + BATCH])
         self._sending.unlink()
-        _sync_directory(self._sending.parent)
+        sync_folder(self._sending.parent)
         return Report(len(lines) - refused, refused)
 
     def _send_batch(self, batch: list[dict[str, Any]]) -> int:
@@ -167,7 +168,7 @@ def _open_mended(path: Path) -> IO[bytes]:
     file.truncate(content.rfind(b"\n") + 1)
     file.seek(0, os.SEEK_END)
     os.fsync(file.fileno())
-    _sync_directory(path.parent)
+    sync_folder(path.parent)
     return file
 
 
@@ -188,11 +189,3 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError:
             raise JournalDamaged(f"{path.name} has a line that cannot be read") from None
         yield line
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from . import parts
 from .client import Authority, path_segment
+from .disk import sync_folder
 from .errors import Malformed, Refused, SdkError, Unreachable
 from .parts import Found
 from .scopes import Scope
@@ -230,7 +231,7 @@ class Holder:
             file.flush()
             os.fsync(file.fileno())
         draft.rename(place)
-        _sync(place.parent)
+        sync_folder(place.parent)
 
     def _place(self, task: Task) -> Path:
         """The file's name is a digest: a task's id comes from outside."""
@@ -343,11 +344,3 @@ def _name(value: object) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= _NAMED:
         raise Malformed("a name in a task is missing or too long")
     return value
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

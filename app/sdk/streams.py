@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from .disk import sync_folder
 from .sealed import CHUNK_BYTES, CHUNKED, HEADER_BYTES, TAG_BYTES, Altered, Chunks, Place, key_id_in
 
 _SEALED_CHUNK: Final = CHUNK_BYTES + TAG_BYTES
@@ -71,6 +72,7 @@ def write_file(pieces: Iterable[bytes], target: Path) -> int:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
+        sync_folder(target.parent)
     finally:
         draft.unlink(missing_ok=True)
     return size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
@@ -49,6 +49,10 @@ class StoredStaff:
     name: str
     roles: frozenset[str]
     controllers: frozenset[ControllerId]
+
+    def may_act(self, roles: frozenset[str], controllers: Collection[ControllerId]) -> bool:
+        """Return whether they have one of the roles and serve each of the controllers."""
+        return bool(roles & self.roles) and self.controllers.issuperset(controllers)
 
 
 class SqlPasskeys:

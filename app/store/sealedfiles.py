@@ -7,11 +7,12 @@ share the folder.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import shutil
 from pathlib import Path
+
+from app.sdk.disk import sync_folder
+from app.sdk.streams import write_file
 
 _NAME = re.compile(r"[a-z]+_[a-z0-9]+")
 
@@ -44,7 +45,7 @@ class SealedFolder:
         path = self._path(name)
         if path.exists():
             path.unlink(missing_ok=True)
-            _settle(self._folder)
+            sync_folder(self._folder)
         self.keep_parts(name, 0)
 
     # Parts
@@ -75,10 +76,10 @@ class SealedFolder:
         for number in range(last, count, -1):
             self._part(name, number).unlink(missing_ok=True)
         if last > count:
-            _settle(self._parts_of(name))
+            sync_folder(self._parts_of(name))
         if count == 0 and self._parts_of(name).exists():
             shutil.rmtree(self._parts_of(name))  # drafts of writers that were killed
-            _settle(self._folder)
+            sync_folder(self._folder)
 
     def _part(self, name: str, number: int) -> Path:
         return self._parts_of(name) / f"{number:06d}"
@@ -94,19 +95,4 @@ class SealedFolder:
 
 def _write(path: Path, sealed: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{secrets.token_hex(4)}")
-    with draft.open("wb") as file:
-        file.write(sealed)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    _settle(path.parent)
-
-
-def _settle(folder: Path) -> None:
-    """Make a folder's own entries durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_file((sealed,), path)

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from app.sdk.disk import sync_folder
 from app.vault.errors import DurabilityLost, TombstonesDamaged, TombstonesLost
 from app.vault.keys import KeyClass
 from app.vault.wrapping import Random
@@ -86,7 +87,7 @@ class Tombstones:
             finally:
                 os.close(handle)
             if new:
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
         except OSError as fault:
             # After a failed fsync a second one may succeed without having written: never retried (operations.md 6).
             self._failed = True
@@ -220,11 +221,3 @@ def _line(said: dict[str, Any], before: str) -> tuple[bytes, str]:
     body = json.dumps(said, sort_keys=True, separators=(",", ":"))
     check = sha256((before + body).encode()).hexdigest()
     return body[:-1].encode() + b',"check":"' + check.encode() + b'"}\n', check
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

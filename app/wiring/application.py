@@ -61,7 +61,7 @@ def _checks(house: House) -> dict[str, health.Check]:
         "ledger": lambda: house.integrator.sound,
         "keys": lambda: _answers(lambda: house.vault.erasures.pending() is not None),
         "partitions": house.restoring.sound,
-        "key_provider": lambda: _answers(lambda: house.seals.open_key(house.seals.seal_key(b"ready")) == b"ready"),
+        "key_provider": lambda: _answers(house.seals.probe),
     }
 
 

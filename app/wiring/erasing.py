@@ -98,7 +98,7 @@ def approve(house: House, erasure: str, by: str) -> int:
     with house.units.writing() as unit:
         controllers = {ControllerId(each.controller) for each in found.targets}
         colleague = unit.staff.find(by)
-        if colleague is None or not AGREEING & colleague.roles or not controllers <= colleague.controllers:
+        if colleague is None or not colleague.may_act(AGREEING, controllers):
             raise ApproverUnfit
         check_approver(found, by)
         unit.journal.record(

@@ -116,7 +116,7 @@ def opened_evidence(
 
 
 def _check_reader(reader: StoredStaff | None, controller: ControllerId) -> None:
-    if reader is None or not OPENING & reader.roles or controller not in reader.controllers:
+    if reader is None or not reader.may_act(OPENING, [controller]):
         raise ReaderUnfit(inspect.getdoc(ReaderUnfit))
 
 

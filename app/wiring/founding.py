@@ -19,6 +19,7 @@ from typing import ClassVar
 from sqlalchemy import Engine
 
 from app.machine import SystemClock
+from app.sdk.disk import sync_folder
 from app.servicekeys import service_key
 from app.settings import KeyProviderKind, Settings
 from app.store.foundations import has_certificates, has_checkpoints, is_laid, root_kinds, same_database
@@ -166,7 +167,7 @@ def _make(path: Path, make: Callable[[Path], None], orphaned: Callable[[], Unfit
     draft.unlink(missing_ok=True)
     make(draft)
     draft.rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _new_keyring(path: Path) -> None:
@@ -184,13 +185,5 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

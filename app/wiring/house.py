@@ -100,7 +100,7 @@ class House:
     def _ask_provider(self) -> None:
         """Have the log say that the key provider refuses; a deployment that has no key yet has nothing to serve."""
         try:
-            self.seals.open_key(self.seals.seal_key(b"ready"))
+            self.seals.probe()
         except ProviderUnavailable as refused:
             if not partitions(self.keys):
                 raise _provider_refused(refused) from None
@@ -283,6 +283,10 @@ class OwnSeals:
 
     def open_key(self, sealed: bytes) -> bytes:
         return self._vault.open(self._signing(), "signing-key", sealed)
+
+    def probe(self) -> bool:
+        """Seal a word and open it again: whether keys can be reached. Raises what either raises."""
+        return self.open_key(self.seal_key(b"ready")) == b"ready"
 
     def _signing(self) -> Scope:
         return self._scope(self._controller, _OWN, "signing", KeyClass.DATA)

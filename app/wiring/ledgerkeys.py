@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from app.ledger.checkpoint import NoteSigner
+from app.sdk.disk import sync_folder
 from app.servicekeys import kept_service_key, service_key
 from app.wiring.founding import LEDGER_KEY
 
@@ -47,7 +48,7 @@ def succeed(folder: Path) -> None:
     """Let the next key take its place; the present one signs along from now on."""
     os.link(folder / LEDGER_KEY, folder / _BEFORE)
     (folder / _NEXT).replace(folder / LEDGER_KEY)
-    _settle(folder)
+    sync_folder(folder)
 
 
 def finish(folder: Path) -> None:
@@ -56,12 +57,4 @@ def finish(folder: Path) -> None:
     if not before.exists():
         raise LedgerKeyTurning("no change of the ledger key is under way")
     before.unlink()
-    _settle(folder)
-
-
-def _settle(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder)

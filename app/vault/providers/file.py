@@ -22,6 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from app.sdk.disk import sync_folder
 from app.vault.errors import (
     DurabilityLost,
     KeyringDamaged,
@@ -86,7 +87,7 @@ class FileKeyring:
             os.fsync(handle)
         finally:
             os.close(handle)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return cls(path, clock=clock, random=random)
 
     def create_root(self, name: RootName) -> str:
@@ -214,11 +215,3 @@ def _check(handle: int) -> None:
         raise KeyringExposed
     if found.st_size % _SLOT or os.pread(handle, len(_HEADER), 0) != _HEADER:
         raise KeyringDamaged
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
