@@ -94,5 +94,5 @@ class AskedTooSoonError(ConsentError):
     code = "consent_asked_too_soon"
 
     def __init__(self, until: datetime) -> None:
-        super().__init__(f"not before {until.date().isoformat()}")
+        super().__init__(f"not before {until.isoformat(timespec='minutes')}")
         self.until = until

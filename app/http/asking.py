@@ -19,6 +19,7 @@ from app.http.shown import catalogue_digest, template_digest
 from app.sdk.claims import AggregationConsent
 from consent import journey as machine
 from consent import usecases
+from consent.decision import local_day
 from consent.errors import UnfitError
 from consent.events import AccessPath, Actor, ActorKind, Channel, Evidence
 from consent.journey import Answer, Fault, Offer, Outcome, Progress
@@ -161,7 +162,7 @@ def proposal_of(asked: AggregationConsent, controller: ControllerId, subject: Su
         raise UnfitError(("accounts_not_offered",))
     ceiling = None
     if asked.period_until is not None:
-        start = asked.period_from or doors().clock.now().date()
+        start = asked.period_from or local_day(doors().policy, controller, doors().clock.now())
         ceiling = (asked.period_until - start).days
     return Proposal(
         controller=controller,

@@ -13,6 +13,7 @@ from flask_babel import gettext, ngettext
 
 from app.http.doors import doors
 from app.http.locale import current_locale, day, told
+from consent.decision import local_day
 from consent.events import AccessPath
 from consent.parties import Party, PartyRole
 from consent.policy import Notice, Policy, Retention
@@ -80,7 +81,7 @@ def next_bank_check(record: Consent) -> date | None:
     if record.institution is None and not from_bank(record):
         return None
     start = record.given_at or doors().clock.now()
-    return (start + timedelta(days=SCA_DAYS)).date()
+    return local_day(doors().policy, record.terms.controller, start + timedelta(days=SCA_DAYS))
 
 
 def from_bank(record: Consent) -> bool:

@@ -6,12 +6,13 @@ one is given, and without an answer it ends. Leaves out the question's own pages
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from app.http.asking import put_on_page
 from app.http.doors import Doors, doors
 from app.http.errors import NotHere
 from consent import usecases
+from consent.decision import local_day
 from consent.events import Actor, Channel
 from consent.parties import PartyRole
 from consent.policy import FigureName
@@ -67,7 +68,7 @@ def _same(of: Doors, record: Consent) -> Proposal:
         categories=terms.optional,
         recipients=frozenset(party for party in named if listed[party].role is PartyRole.RECIPIENT),
         period_days=terms.longest_days,
-        history_from=of.clock.now().date() - (record.requested_at.date() - terms.history_from),
+        history_from=_history_from(of, record),
         frequency_per_day=terms.frequency_per_day,
         attended_only=terms.attended_only,
         data_life_days=terms.data_life_days,
@@ -78,3 +79,10 @@ def _same(of: Doors, record: Consent) -> Proposal:
         mandate=terms.mandate,
         supersedes=record.id,
     )
+
+
+def _history_from(of: Doors, record: Consent) -> date:
+    """Return as many days before today as were asked for, both days the controller's own."""
+    terms = record.terms
+    asked_on = local_day(of.policy, terms.controller, record.requested_at)
+    return local_day(of.policy, terms.controller, of.clock.now()) - (asked_on - terms.history_from)

@@ -7,9 +7,10 @@ import html
 import io
 import re
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
@@ -171,16 +172,27 @@ def test_every_recipient_is_named_with_role_country_and_its_own_rules(town: Town
     assert town.house.policy.parties[PARTNER].notice_url in page  # type: ignore[operator]
 
 
-def test_three_dates_stand_apart(town: Town, ana: Visitor) -> None:
-    """Consent rule 12: end, next check at the bank, start of the history."""
+TWO_DAYS = datetime(2027, 1, 15, 23, 30, tzinfo=UTC)
+"""When it is the 15th in universal time and the 16th for a controller in Paris."""
+
+
+@pytest.fixture(params=[TWO_DAYS, TWO_DAYS.replace(hour=12)], ids=["past midnight in Paris", "noon"])
+def at(town: Town, request: pytest.FixtureRequest) -> datetime:
+    """The moment of the visit; asked for before `ana`, whose sign-in is of then."""
+    town.clock.at = request.param
+    return town.clock.at
+
+
+def test_three_dates_stand_apart(town: Town, at: datetime, ana: Visitor) -> None:
+    """Consent rule 12: end, next check at the bank, start of the history; each a day of the controller's."""
     page = _words(ana.get("/consent/jny_one").get_data(as_text=True))
-    today = town.clock.now()
-    assert f"180 days, until {_english(today + timedelta(days=180))}" in page
-    assert f"by {_english(today + timedelta(days=180))} at the latest" in page
+    assert f"180 days, until {_english(at + timedelta(days=180))}" in page
+    assert f"by {_english(at + timedelta(days=180))} at the latest" in page
     assert re.search(r"Data since \w+ \d+, \d{4}\.", page)
 
 
-def _english(day: date) -> str:
+def _english(at: datetime) -> str:
+    day = at.astimezone(ZoneInfo("Europe/Paris"))
     return f"{day:%B} {day.day}, {day.year}"
 
 
@@ -572,6 +584,7 @@ def _look(
     *,
     records: int = 42,
     action: str = "read",
+    at: datetime | None = None,
 ) -> None:
     with town.unit() as unit:
         unit.disclosures.add(
@@ -588,7 +601,7 @@ def _look(
                 consent=consent,
                 attended=False,
                 action=action,
-                at=town.clock.now(),
+                at=at or town.clock.now(),
             )
         )
         unit.commit()
@@ -608,6 +621,14 @@ def test_who_looked_is_ones_own_and_can_be_taken_away(town: Town, ana: Visitor, 
     (plain,) = ana.get("/me/access-log.json").get_json()
     assert (plain["party"], plain["data"], plain["records"]) == ("Patrivue SAS", "Balances", 42)
     assert subject not in str(plain)
+
+
+def test_a_look_stands_under_the_day_its_time_is_of(town: Town, ana: Visitor, subject: SubjectRef) -> None:
+    """Consent rule 51: half past midnight in Paris is under the day that has begun there."""
+    _look(town, subject, at=TWO_DAYS)
+    page = _words(ana.get("/me/access-log").get_data(as_text=True))
+    assert "Looks on January 16, 2027" in page
+    assert "12:30 AM" in page
 
 
 LENT = {
@@ -666,6 +687,18 @@ def test_every_party_is_on_the_list_with_every_grant_and_its_reason(town: Town, 
         for grant in party.grants:
             assert grant.justification[Locale.EN] in page
     assert visitor.get("/processors/nobody").status_code == 404
+
+
+def test_a_contract_begins_with_the_controllers_day(town: Town) -> None:
+    """Rule P1: past midnight in Paris, a contract of that day is in force, whatever day it is elsewhere."""
+    policy = town.house.policy
+    begun = replace(policy.parties[PARTNER], contract_start=date(2027, 1, 16))
+    listed = replace(policy, parties={**policy.parties, PARTNER: begun})
+    visitor = Visitor(create_app(replace(town.doors, policy=listed)))
+    for hour, barred in ((22, True), (23, False)):
+        town.clock.at = TWO_DAYS.replace(hour=hour, minute=30)
+        assert ("has no access now" in visitor.get(f"/processors/{PARTNER}").get_data(as_text=True)) is barred
+        assert ("no access now" in visitor.get("/processors").get_data(as_text=True)) is barred
 
 
 def test_another_firms_request_is_signed_in_to_in_its_own_name(town: Town, tmp_path: Path) -> None:

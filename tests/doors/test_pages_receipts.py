@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
@@ -16,6 +16,7 @@ from app.http.places import Places
 from app.receipts import TYPE
 from app.vault.keys import Target
 from consent import usecases
+from consent.decision import local_day
 from consent.record import Consent, State
 from consent.vocabulary import Locale, SubjectRef
 from tests.doors.pages_house import ORIGIN, Town, Visitor
@@ -152,8 +153,8 @@ def test_renewing_is_offered_near_the_end_only(town: Town, ana: Visitor, agreed:
     assert _one(town, agreed.terms.subject).id == agreed.id, "nothing was asked"
 
 
-def renew(ana: Visitor, agreed: Consent) -> Any:
-    return ana.post(f"/me/consents/{agreed.id}/renew", page=f"/me/consents/{agreed.id}/withdraw")
+def renew(ana: Visitor, agreed: Consent, page: str | None = None) -> Any:
+    return ana.post(f"/me/consents/{agreed.id}/renew", page=page or f"/me/consents/{agreed.id}/withdraw")
 
 
 @pytest.fixture
@@ -184,6 +185,33 @@ def test_renewing_asks_the_same_again_and_changes_nothing_by_itself(
     with town.unit() as unit:
         every = unit.consents.of_subject(FIRM, subject)
     assert [each.state_at(town.clock.now()) for each in every] == [State.REQUESTED, State.ACTIVE]
+
+
+@pytest.fixture
+def at(town: Town, request: pytest.FixtureRequest) -> datetime:
+    """The moment everything begins; asked for before `ana`, whose strong sign-in is of then."""
+    town.clock.at = datetime.fromisoformat(request.param)
+    return town.clock.at
+
+
+@pytest.mark.parametrize(
+    ("at", "again"),
+    [("2026-11-21T22:30Z", "2027-05-08T22:30Z"), ("2026-11-21T23:30Z", "2027-05-08T21:30Z")],
+    ids=["past midnight in Paris when renewed", "past midnight in Paris when asked"],
+    indirect=["at"],
+)
+def test_renewing_counts_the_history_in_days_of_the_controller(
+    town: Town, at: datetime, app: Flask, agreed: Consent, again: str
+) -> None:
+    """Consent rule 49: as much history as before, no day more (refused as too long) and no day less."""
+    town.clock.at = datetime.fromisoformat(again)
+    late = Visitor(app)
+    late.sign_in(town)
+    assert renew(late, agreed, page=f"/me/consents/{agreed.id}").status_code == 303
+    new = _one(town, agreed.terms.subject)
+    assert new.terms.supersedes == agreed.id
+    days = {local_day(town.house.policy, FIRM, each.requested_at) - each.terms.history_from for each in (agreed, new)}
+    assert len(days) == 1
 
 
 def test_nobody_else_renews_it(town: Town, app: Flask, agreed: Consent, late: Visitor) -> None:

@@ -149,11 +149,17 @@ def _today(services: ApiServices, party: Party) -> date:
     return local_day(services.policy, party.controller, services.clock.now())
 
 
+def _days(services: ApiServices) -> str:
+    """The day it is for each controller, in their order."""
+    policy, now = services.policy, services.clock.now()
+    return ".".join(local_day(policy, controller, now).isoformat() for controller in policy.controllers)
+
+
 def _tagged(services: ApiServices, body: Any, link: str | None) -> Response:
-    """Answer with an ETag: the pack's digest, and the language and the day that change what is said of it."""
+    """Answer with an ETag: the pack's digest, and the language and the days that change what is said of it."""
     response = Response(json.dumps(body, ensure_ascii=False), mimetype="application/json")
     locale = current_locale().value
-    response.set_etag(f"{services.policy.digest}.{locale}.{services.clock.now().date().isoformat()}")
+    response.set_etag(f"{services.policy.digest}.{locale}.{_days(services)}")
     response.headers["Content-Language"] = locale
     response.vary.add("Accept-Language")
     response.headers["Cache-Control"] = "public, max-age=0, must-revalidate"

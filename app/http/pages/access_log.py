@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from flask import Response, jsonify, render_template
+from flask_babel import to_user_timezone
 
 from app.http import facts
 from app.http.doors import DisclosureFacts, doors
@@ -24,7 +25,7 @@ COLUMNS = ("at", "party", "role", "action", "data", "records", "purpose", "agree
 def listed() -> str:
     """Show the newest looks, day by day."""
     looks = _looks()
-    days = [(date, list(found)) for date, found in groupby(looks, key=lambda look: look.at.date())]
+    days = [(date, list(found)) for date, found in groupby(looks, key=lambda look: to_user_timezone(look.at).date())]
     return render_template("pages/access-log.html", days=days, facts=facts, policy=doors().policy)
 
 

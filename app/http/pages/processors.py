@@ -16,6 +16,7 @@ from app.http.doors import doors
 from app.http.errors import NotHere
 from app.http.guard import anyone
 from app.http.locale import people
+from consent.decision import local_day
 from consent.parties import Active, Grant, Party, PartyRole
 from consent.policy import Policy
 from consent.vocabulary import PurposeId
@@ -27,7 +28,7 @@ page = people("processors")
 @anyone
 def listed() -> str:
     """Show every party of the firm, by its role in law."""
-    of, today = doors(), doors().clock.now().date()
+    of, today = doors(), local_day(doors().policy, firm().id, doors().clock.now())
     parties = [party for party in of.policy.parties.values() if party.controller == firm().id]
     groups = {role: [p for p in parties if p.role is role] for role in PartyRole}
     in_force = {party.id: isinstance(of.policy.standing(party.id, today), Active) for party in parties}
@@ -42,7 +43,7 @@ def shown(party: str) -> str:
     entry = policy.parties.get(party)
     if entry is None:
         raise NotHere
-    standing = policy.standing(party, doors().clock.now().date())
+    standing = policy.standing(party, local_day(policy, entry.controller, doors().clock.now()))
     return render_template(
         "pages/processor.html",
         party=entry,
