@@ -15,7 +15,7 @@ from app.wiring.erasing import approve
 from dsar.vocabulary import Actor
 from tests.contract import case_house as town
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from dsar import events as e
 from dsar.vocabulary import TaskKind
 from tests.contract import case_house as town
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = pytest.mark.slow
 STATES = [
     "caches_evicted",
     "key_row_removed",

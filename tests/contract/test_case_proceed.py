@@ -40,7 +40,7 @@ from dsar.case import Case, State
 from dsar.vocabulary import Actor, HolderStatus, MessageKind, Outcome, PackageId, RecipientOutcome, Right, TaskKind
 from tests.contract import case_house as town
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = pytest.mark.slow
 PARTNER = PartyId("patrivue")
 ANA = "ana@example.org"
 

@@ -31,7 +31,7 @@ from tests.contract import case_house as town
 from tests.contract.test_case_kill import say
 from tests.contract.test_case_proceed import mails
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = pytest.mark.slow
 FAN_OUT = [
     ("inside", Turn.ACKNOWLEDGE),
     ("after", Turn.ACKNOWLEDGE),

@@ -14,7 +14,7 @@ from app.vault.ports import ErasureState
 from app.wiring import House
 from tests.contract import case_house as town
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

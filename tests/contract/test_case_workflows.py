@@ -26,7 +26,7 @@ from dsar.errors import NotAnswered
 from dsar.vocabulary import TaskKind
 from tests.contract import case_house as town
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

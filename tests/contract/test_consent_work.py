@@ -539,7 +539,6 @@ def test_ended_by_the_controller_is_told_with_the_receipt(town: Town) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("durable")
 def test_by_itself_from_the_agreement_to_the_outbox(
     town: Town, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

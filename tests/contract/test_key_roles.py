@@ -22,7 +22,7 @@ from tests.contract import test_case_workflows as workflows
 from tests.databases import Tree, metadata, postgres_database
 from tests.doors.api_house import ApiHouse, unb64
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("key-roles")]
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations" / "roles"
 

@@ -56,7 +56,11 @@ class Door:
         return path
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+HOUSES = [pytest.param(name, marks=pytest.mark.xdist_group(f"bad-input {name}")) for name in ("sqlite", "postgresql")]
+"""One house for each database, built by one process of a run."""
+
+
+@pytest.fixture(scope="module", params=HOUSES)
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BadHouse]:
     with bad_house(tmp_path_factory.mktemp("bad"), request.param) as built:
         yield built

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,22 @@ def test_ignores_and_excepts_name_what_they_mean() -> None:
 @pytest.mark.parametrize("name", ["README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_the_usual_files_are_there(name: str) -> None:
     assert len((ROOT / name).read_text()) > 200
+
+
+TOGETHER = """
+import os, pytest
+pytestmark = pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("number", range(4))
+def test_where(number):
+    print(f"ran in {os.environ['PYTEST_XDIST_WORKER']}")
+"""
+
+
+def test_what_shares_a_costly_start_runs_in_one_process(tmp_path: Path) -> None:
+    """Some pairs of pytest and xdist ignore the mark without a word: then every process starts a demo of its own."""
+    (tmp_path / "test_where.py").write_text(TOGETHER)
+    command = [sys.executable, "-m", "pytest", "-rP", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    told = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True).stdout
+    assert len(re.findall(r"^ran in gw\d$", told, re.MULTILINE)) == 4
+    assert len(set(re.findall(r"^ran in (gw\d)$", told, re.MULTILINE))) == 1

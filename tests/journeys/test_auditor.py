@@ -39,7 +39,7 @@ from tests.doors.api_house import ApiHouse
 from tests.journeys import auditor
 
 SCRIPT = Path(auditor.__file__)
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("durable")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("auditor")]
 
 
 @dataclass
