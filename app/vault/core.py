@@ -15,7 +15,7 @@ from typing import Final
 
 from app.sdk.sealed import MESSAGES_PER_KEY, Cipher, Place, key_id_of
 from app.vault.epochs import Epochs
-from app.vault.erasure import AT_ONCE, Erasures
+from app.vault.erasure import Erasures
 from app.vault.errors import (
     Erased,
     KeyDamaged,
@@ -26,7 +26,7 @@ from app.vault.errors import (
     UnknownRoot,
     UnknownSubject,
 )
-from app.vault.guarding import Terms
+from app.vault.guarding import AT_ONCE, Terms
 from app.vault.indexes import Indexes
 from app.vault.keys import SUBJECT_CLASSES, KeyClass, Scope, Target
 from app.vault.partitions import SUBJECTS_PER_PARTITION, Partitions, runs

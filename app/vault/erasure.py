@@ -4,13 +4,12 @@
 after a crash; another waits until the lease on the row has run out. A step ends by moving the state and is refused
 when somebody else moved it. Provider calls can be repeated and change nothing: a root is found by its name.
 An erasure takes any number of subjects; each partition they share is re-wrapped once. From KEY_ROW_REMOVED on erasures
-go in batches (`app.vault.batches`), so that partitions are re-wrapped once for all that wait. When a step may be taken,
-and what two people have to agree to first, is decided in `app.vault.guarding`.
+go in batches (`app.vault.batches`), so that partitions are re-wrapped once for all that wait. Leaves out the asking
+(`app.vault.asking`), the moving of keys (`app.vault.staging`), and when a step may be taken (`app.vault.guarding`).
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -20,11 +19,11 @@ from functools import partial
 from threading import Lock
 from typing import Final, TypeVar
 
+from app.vault.asking import Requests, journal_of, partition_of
 from app.vault.batches import Batch
 from app.vault.certificate import certificates, completions
 from app.vault.epochs import Epochs
 from app.vault.errors import (
-    ErasureConflict,
     ErasureUnknown,
     KeyDamaged,
     PartitionBusy,
@@ -33,27 +32,19 @@ from app.vault.errors import (
     RootStillAlive,
     SurvivorUnverified,
     UnknownRoot,
-    UnknownSubject,
 )
 from app.vault.guarding import (
-    A_DAY,
+    AT_ONCE,
     Reason,
     Terms,
-    Wait,
-    check_approver,
-    hold_of,
     irrevocable,
-    missing,
     together,
     wait_of,
 )
 from app.vault.inventory import inventory_root
-from app.vault.keys import Keep, KeyClass, Scope, Selector, Target
+from app.vault.keys import KeyClass
 from app.vault.partitions import Partitions
 from app.vault.ports import (
-    CLOCKS_DIFFER,
-    LONGEST_LEASE,
-    Approval,
     Clock,
     DataKey,
     DestroyedKey,
@@ -61,27 +52,23 @@ from app.vault.ports import (
     ErasureSite,
     ErasureState,
     ErasureTarget,
-    Hold,
-    IndexKey,
     Json,
     KeyProvider,
     KeyStore,
     KeyTransaction,
-    NamedKey,
     Partition,
     RootDescription,
     RootState,
     Sign,
     SubjectKey,
 )
+from app.vault.staging import Staging, check_survivor, coming, planned, rebound
 from app.vault.tombstones import Tombstone, Tombstones
 from app.vault.wrapping import (
     NONCE_BYTES,
     Random,
     Wrapper,
-    data_key_name,
     fresh,
-    index_key_name,
     named,
     subject_key_name,
     wipe,
@@ -89,12 +76,10 @@ from app.vault.wrapping import (
 
 _T = TypeVar("_T")
 WORKER_LEASE: Final = timedelta(seconds=30)
-_LEASE: Final = timedelta(seconds=LONGEST_LEASE)
 MOST_SITES: Final = 16
 """Partitions in one batch: about 65,000 keys to re-wrap, and no writer waits for more than that."""
 MOST_REMOVED: Final = 50
 """Erasures whose key rows go in one transaction."""
-AT_ONCE: Final = Terms()
 _LOGICAL: Final = frozenset({ErasureState.REQUESTED, ErasureState.CACHES_EVICTED})
 Note = Callable[[Erasure, Sequence[Mapping[str, Json]]], None]
 _ENDED: Final = ErasureState.CERTIFIED
@@ -102,7 +87,6 @@ _STOPS: Final = (
     ErasureUnknown,
     KeyDamaged,
     PartitionBusy,
-    ProviderUnavailable,
     ProviderUnavailable,
     RootDestroyed,
     RootStillAlive,
@@ -121,27 +105,8 @@ class Driven:
     stopped: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Restraint:
-    """Who asked, and what keeps the physical part of an erasure waiting from the start."""
-
-    by: str | None = None
-    hold: Hold | None = None
-    not_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A subject's key and data keys in one class, and what this target takes of them."""
-
-    target: Target
-    subject_key: SubjectKey
-    doomed: tuple[DataKey, ...]
-    kept: tuple[tuple[DataKey, Keep | None], ...]
-
-
-class Erasures:
-    """The erasure driver. `worker` must be the same after a restart and differ between live processes."""
+class Erasures(Requests):
+    """Carries out what is asked. `worker` must be the same after a restart and differ between live processes."""
 
     def __init__(
         self,
@@ -159,17 +124,15 @@ class Erasures:
         terms: Terms = AT_ONCE,
     ) -> None:
         """`unnamed`: categories whose keys no certificate lists; `terms`: when the physical work may begin."""
-        self._store = store
+        super().__init__(store, clock=clock, terms=terms)
         self._provider = provider
         self._partitions = partitions
         self._epochs = epochs
-        self._clock = clock
         self._random = random
         self._tombstones = tombstones
         self._sign = sign
         self._worker = worker
         self._unnamed = frozenset(unnamed)
-        self._terms = terms
         self._in_hand: set[str] = set()
         self._reserving = Lock()
 
@@ -178,180 +141,6 @@ class Erasures:
         other = copy(self)
         other._worker, other._in_hand, other._reserving = worker, set(), Lock()
         return other
-
-    # Asking
-
-    def request(self, erasure_id: str, targets: Sequence[Target], *, by: str | None = None) -> ErasureState:
-        """Journal an erasure and refuse its keys from now on; the same request again returns its present state.
-
-        `by`: the colleague who decided it, an opaque id; they are not one of those who agree to a held one.
-        Raises `UnknownSubject`, `ErasureConflict`.
-        """
-        with self._store.writing() as tx:
-            present = tx.erasure(erasure_id)
-            if present is not None:
-                return _same(present, targets)
-            if any(_takes_people(each) for each in targets):
-                tx.one_at_a_time()
-            named = [(each.controller, each.subject, one) for each in targets for one in each.classes]
-            _lock_partitions(tx, named)
-            found = [each for target in targets for each in self._find(tx, target)]
-            return self._journal(tx, erasure_id, found, self._restrained(tx, found, by))
-
-    def rotate(self, rotation_id: str, places: Collection[tuple[KeyClass, int]]) -> ErasureState:
-        """Journal a rotation: an erasure of nobody, which gives partitions a new root and a new epoch key.
-
-        Every key of theirs is re-wrapped and verified, the old root is destroyed; there is nothing to certify. The same
-        id again returns its present state. Raises `KeyDamaged` for a partition that is not there.
-        """
-        with self._store.writing() as tx:
-            present = tx.erasure(rotation_id)
-            if present is not None:
-                return present.state
-            sites = tuple(ErasureSite(key_class, number) for key_class, number in sorted(set(places)))
-            for site in sites:
-                _partition(tx, site)
-            tx.add_erasure(
-                Erasure(
-                    rotation_id,
-                    ErasureState.REQUESTED,
-                    self._clock.now(),
-                    acknowledged=True,
-                    committed_at=None,
-                    targets=(),
-                    sites=sites,
-                    scan=None,
-                    certificates=(),
-                )
-            )
-            return ErasureState.REQUESTED
-
-    def _find(self, tx: KeyTransaction, target: Target) -> list[_Found]:
-        if not tx.known(target.controller, [target.subject]):
-            raise UnknownSubject
-        found = []
-        for key_class in target.classes:
-            subject_key = tx.subject_key(target.controller, target.subject, key_class, lock=True)
-            if subject_key is not None:
-                found.append(_sorted(target, subject_key, tx.data_keys(subject_key.id)))
-        return found
-
-    def _restrained(self, tx: KeyTransaction, found: Sequence[_Found], by: str | None) -> _Restraint:
-        people = {(each.subject_key.controller, each.subject_key.subject) for each in found if _is_person(each)}
-        if not people:
-            return _Restraint(by)
-        now = self._clock.now()
-        hold = hold_of(tx.asked_since(now - A_DAY), people, self._terms)
-        return _Restraint(by, hold, now + self._terms.cooling if self._terms.cooling else None)
-
-    def _journal(
-        self, tx: KeyTransaction, erasure_id: str, found: Sequence[_Found], restraint: _Restraint
-    ) -> ErasureState:
-        now = self._clock.now()
-        # A subject key under which no data key goes opens nothing, in no backup either: no re-wrap on its account.
-        taking = [each.subject_key for each in found if each.doomed]
-        sites = dict.fromkeys((key.key_class, key.partition) for key in taking)
-        tx.add_erasure(
-            Erasure(
-                erasure_id,
-                ErasureState.REQUESTED,
-                now,
-                acknowledged=False,
-                committed_at=None,
-                targets=tuple(_as_target(each) for each in found),
-                sites=tuple(ErasureSite(key_class, number) for key_class, number in sorted(sites)),
-                scan=None,
-                certificates=(),
-                requested_by=restraint.by,
-                held_for=restraint.hold,
-                not_before=restraint.not_before,
-            )
-        )
-        tx.doom([key.id for each in found for key in each.doomed], erasure_id)
-        for each in (each for each in found if not each.target.only):
-            key = each.subject_key
-            tx.close_subject(key.controller, key.subject, key.key_class, now, erasure_id)
-        return ErasureState.REQUESTED
-
-    def acknowledge(self, erasure_id: str) -> None:
-        """Note that every component has dropped its leases, so that the erasure need not wait for their end."""
-        with self._store.writing() as tx:
-            tx.acknowledge(erasure_id, self._clock.now())
-
-    def approve(self, erasure_id: str, by: str) -> int:
-        """Note that a colleague agrees to a held erasure; return how many more have to.
-
-        `by` is an opaque staff id; that it is one, and may, is the caller's to see to.
-        Raises `ErasureUnknown`, `NotHeld`, `SelfApproval`, `ApprovedBefore`.
-        """
-        with self._store.writing() as tx:
-            tx.one_at_a_time()
-            erasure = tx.erasure(erasure_id)
-            if erasure is None:
-                raise ErasureUnknown
-            check_approver(erasure, by)
-            left = missing(erasure) - 1
-            tx.add_approval(erasure_id, Approval(by, self._clock.now()), last=left <= 0)
-        return max(0, left)
-
-    # Asking about
-
-    def state(self, erasure_id: str) -> ErasureState:
-        """Return where it stands; raises `ErasureUnknown`."""
-        return self.journal(erasure_id).state
-
-    def journal(self, erasure_id: str) -> Erasure:
-        """Return all that is journalled; raises `ErasureUnknown`."""
-        with self._store.reading() as tx:
-            return _known(tx, erasure_id)
-
-    def waits(self, erasure_id: str) -> Wait | None:
-        """Return what its next step waits for, None when it may be taken; raises `ErasureUnknown`."""
-        return self._look(erasure_id)[1]
-
-    def _look(self, erasure_id: str) -> tuple[Erasure, Wait | None]:
-        with self._store.reading() as tx:
-            erasure = _known(tx, erasure_id)
-            leased = tx.leased_until(erasure_id) if erasure.state is ErasureState.REQUESTED else None
-        now = self._clock.now()
-        if leased is not None and leased > now + _LEASE + CLOCKS_DIFFER:
-            leased = self._shortened(erasure_id, now + _LEASE)
-        return erasure, wait_of(erasure, leased, self._terms, now)
-
-    def _shortened(self, erasure_id: str, until: datetime) -> datetime:
-        """A clock was set back since the keys were lent: from now on they are out for one longest lease, no more."""
-        with self._store.writing() as tx:
-            tx.shorten_leases(erasure_id, until)
-        return until
-
-    def due_at(self, erasure_id: str) -> datetime | None:
-        """When `advance` will go on, where that is known: leases end, a cooling period ends, a batch begins."""
-        wait = self.waits(erasure_id)
-        return None if wait is None else wait.until
-
-    def pending(self) -> tuple[str, ...]:
-        """Return the ids of erasures that have not ended, oldest first."""
-        with self._store.reading() as tx:
-            return tuple(tx.unfinished())
-
-    def unfinished(self) -> Sequence[tuple[ErasureState, int, datetime]]:
-        """Return (state, how many, when the oldest was asked for) of erasures and rotations that have not ended."""
-        with self._store.reading() as tx:
-            return tx.unfinished_by_state()
-
-    def held(self) -> tuple[str, ...]:
-        """Return the ids of erasures that wait for people to agree, oldest first."""
-        with self._store.reading() as tx:
-            return tuple(tx.held())
-
-    def keeping(self) -> tuple[str, ...]:
-        """Return the ids of erasures whose old roots are kept for backups, those that end first before the others."""
-        with self._store.reading() as tx:
-            return tuple(dict.fromkeys(erasure_id for erasure_id, _ in tx.kept_sites(None)))
-
-    def certificates(self, erasure_id: str) -> tuple[Mapping[str, Json], ...]:
-        """Return one signed certificate for each subject, once CERTIFIED; raises `ErasureUnknown`."""
-        return self.journal(erasure_id).certificates
 
     # Driving
 
@@ -415,7 +204,7 @@ class Erasures:
         now = self._clock.now()
         if erasure_id in self._in_hand or not tx.take(erasure_id, self._worker, now, now + WORKER_LEASE):
             return None
-        found = _known(tx, erasure_id)
+        found = journal_of(tx, erasure_id)
         wait = wait_of(found, tx.leased_until(erasure_id), self._terms, now) if found.state in _LOGICAL else None
         if found.state in _LOGICAL and wait is None:
             return found
@@ -480,17 +269,17 @@ class Erasures:
     def _take(self, erasure_id: str) -> Batch:
         now = self._clock.now()
         with self._store.writing() as tx:
-            seen = _known(tx, erasure_id)
+            seen = journal_of(tx, erasure_id)
             ids = tx.members(seen.batch) if seen.batch is not None else (erasure_id,)
             for each in ids:  # in order, so that two workers cannot wait for each other
                 self._take_one(tx, each, now)
             # Read again: another worker may have taken a step, or it into a batch, between reading and taking.
-            first = _known(tx, erasure_id)
+            first = journal_of(tx, erasure_id)
             if first.batch != seen.batch:
                 raise PartitionBusy
             if first.state is ErasureState.KEY_ROW_REMOVED and first.batch is None:
                 return self._gathered(tx, first, now)
-            return Batch(first.batch or erasure_id, tuple(_known(tx, each) for each in ids))
+            return Batch(first.batch or erasure_id, tuple(journal_of(tx, each) for each in ids))
 
     def _take_one(self, tx: KeyTransaction, erasure_id: str, now: datetime) -> None:
         if erasure_id in self._in_hand or not tx.take(erasure_id, self._worker, now, now + WORKER_LEASE):
@@ -499,7 +288,7 @@ class Erasures:
     def _gathered(self, tx: KeyTransaction, first: Erasure, now: datetime) -> Batch:
         """Make a batch of what waits for its re-wrap; what needs a partition that is busy stays for the next."""
         waiting = [each for each in tx.waiting(now) if each != first.id and each not in self._in_hand]
-        chosen = together(first, [_known(tx, each) for each in waiting], MOST_SITES)
+        chosen = together(first, [journal_of(tx, each) for each in waiting], MOST_SITES)
         places = sorted({place for each in chosen for place in each.places})
         busy = {place for place in places if not _is_free(tx, place, first.id)}
         free = [each for each in chosen if busy.isdisjoint(each.places)]
@@ -542,14 +331,14 @@ class Erasures:
         with self._store.writing() as tx:
             self._hold(tx, batch)
             for site in batch.sites:
-                _partition(tx, site, lock=True)
+                partition_of(tx, site, lock=True)
             for each in batch.members:
                 self._remove_one(tx, each)
             return self._move_all(tx, batch, ErasureState.KEY_ROW_REMOVED)
 
     def _remove_one(self, tx: KeyTransaction, erasure: Erasure) -> None:
         for site in erasure.sites:
-            partition = _partition(tx, site)
+            partition = partition_of(tx, site)
             ids = tx.subject_key_ids_in(site.key_class, site.partition)
             before = replace(
                 site,
@@ -566,7 +355,7 @@ class Erasures:
         """Have the epoch keys at hand under which survivors move; one whose root is gone has none to move."""
         moving = {(each.key_class, each.partition) for each in erasure.targets if each.retained or not each.whole}
         with self._store.reading() as tx:
-            places = [_partition(tx, site) for site in erasure.sites if (site.key_class, site.partition) in moving]
+            places = [partition_of(tx, site) for site in erasure.sites if (site.key_class, site.partition) in moving]
         with suppress(RootDestroyed):
             self._warm(places)
 
@@ -612,7 +401,7 @@ class Erasures:
         new_id, new_key = self._random(16), fresh(self._random)
         old_key = epoch.unwrap(old.wrapped, subject_key_name(old))
         under_old, under_new = Wrapper(old_key, self._random), Wrapper(new_key, self._random)
-        moved = [(key.id, _rewrapped(key, old.id, new_id, under_old, under_new)) for key in kept]
+        moved = [(key.id, rebound(key, old.id, new_id, under_old, under_new)) for key in kept]
         bare = replace(old, id=new_id, wrapped=b"", staged=None, staged_generation=None)
         new = replace(bare, wrapped=epoch.wrap(new_key, subject_key_name(bare)))
         wipe(old_key, new_key)
@@ -630,11 +419,11 @@ class Erasures:
             for site, old, new, staging in zip(batch.sites, olds, news, stagings, strict=True):
                 tx.stage(staging.all(tx.subject_keys_in(old.key_class, old.number)), new.generation)
                 for member, own in batch.at(site):
-                    tx.save_site(member.id, _planned(own, old, new))
+                    tx.save_site(member.id, planned(own, old, new))
             return self._move_all(tx, batch, ErasureState.REWRAPPED)
 
-    def _staging(self, old: Partition, new: Partition) -> _Staging:
-        return _Staging(self._epochs.wrapper(old), self._epochs.wrapper(new), new.generation)
+    def _staging(self, old: Partition, new: Partition) -> Staging:
+        return Staging(self._epochs.wrapper(old), self._epochs.wrapper(new), new.generation)
 
     def _claim(self, batch: Batch) -> list[Partition]:
         """Take all the partitions or none; sites are sorted, so that two batches cannot wait for each other."""
@@ -642,7 +431,7 @@ class Erasures:
             for site in batch.sites:
                 if not tx.claim(site.key_class, site.partition, batch.id):
                     raise PartitionBusy
-            return [_partition(tx, site) for site in batch.sites]
+            return [partition_of(tx, site) for site in batch.sites]
 
     def _verify(self, batch: Batch) -> ErasureState:
         with self._store.reading() as tx:
@@ -653,19 +442,19 @@ class Erasures:
 
     def _verify_site(self, tx: KeyTransaction, site: ErasureSite) -> None:
         """Open every survivor under the new root, asked of the provider anew, and compare with the old."""
-        old, new = _partition(tx, site), _coming(site)
+        old, new = partition_of(tx, site), coming(site)
         try:
             under_old, under_new = self._epochs.wrapper(old), self._epochs.fetch(new)
         except KeyDamaged:
             raise SurvivorUnverified from None
         keys = tx.subject_keys_in(site.key_class, site.partition)
         for key in (key for key in keys if key.staged_generation == new.generation):
-            _check(key, under_old, under_new)
+            check_survivor(key, under_old, under_new)
 
     def _commit(self, batch: Batch) -> ErasureState:
         with self._store.reading() as tx:
-            olds = [_partition(tx, site) for site in batch.sites]
-        self._warm([*olds, *map(_coming, batch.sites)])
+            olds = [partition_of(tx, site) for site in batch.sites]
+        self._warm([*olds, *map(coming, batch.sites)])
         with self._store.writing() as tx:
             self._hold(tx, batch)
             for site in batch.sites:
@@ -675,7 +464,7 @@ class Erasures:
         return ErasureState.COMMITTED
 
     def _commit_site(self, tx: KeyTransaction, batch: Batch, site: ErasureSite) -> None:
-        old, new = _partition(tx, site, lock=True), _coming(site)
+        old, new = partition_of(tx, site, lock=True), coming(site)
         staging = self._staging(old, new)
         tx.stage(staging.missing(tx.subject_keys_in(site.key_class, site.partition)), new.generation)
         if site.key_class is KeyClass.INDEX:
@@ -794,7 +583,7 @@ class Erasures:
 
     def _complete(self, now: datetime, note: Note | None) -> tuple[str, ...]:
         with self._store.reading() as tx:
-            found = [_known(tx, each) for each in tx.uncompleted()]
+            found = [journal_of(tx, each) for each in tx.uncompleted()]
         return tuple(each.id for each in found if self._completed(each, now, note))
 
     def _completed(self, erasure: Erasure, now: datetime, note: Note | None) -> bool:
@@ -804,42 +593,6 @@ class Erasures:
         with self._store.writing() as tx:
             return tx.save_completions(erasure.id, signed)
 
-    def completions(self, erasure_id: str) -> tuple[Mapping[str, Json], ...]:
-        """Return the signed words that old roots kept for backups are gone; raises `ErasureUnknown`."""
-        return self.journal(erasure_id).completions
-
-    # After a restore
-
-    def replay(self, tombstones: Sequence[Tombstone]) -> tuple[str, ...]:
-        """Ask again for what a restored store brought back; returns all erasures to drive, old ones included."""
-        groups: dict[str, list[Tombstone]] = {}
-        for stone in tombstones:
-            groups.setdefault(stone.erasure, []).append(stone)
-        for erasure_id, stones in groups.items():
-            with self._store.writing() as tx:
-                self._replay_one(tx, f"{erasure_id.removesuffix('.replay')}.replay", erasure_id, stones)
-        return self.pending()
-
-    def _replay_one(self, tx: KeyTransaction, replay_id: str, origin: str, stones: Sequence[Tombstone]) -> None:
-        journalled = tx.erasure(origin)
-        if journalled is not None and journalled.state is ErasureState.REQUESTED:
-            tx.permit(origin, self._clock.now())  # its tombstone says that it was agreed to and had cooled down
-        if (journalled is not None and journalled.state is not _ENDED) or tx.erasure(replay_id) is not None:
-            return
-        _lock_partitions(tx, [(each.controller, each.subject, each.key_class) for each in stones])
-        self._close_unknown(tx, origin, stones)
-        found = [each for stone in stones for each in _brought_back(tx, stone)]
-        if found:
-            self._journal(tx, replay_id, found, _Restraint())
-
-    @staticmethod
-    def _close_unknown(tx: KeyTransaction, origin: str, stones: Sequence[Tombstone]) -> None:
-        """An erased subject that is newer than the restored store: no key is ever made for them there."""
-        for stone in (stone for stone in stones if stone.whole):
-            if tx.subject_key(stone.controller, stone.subject, stone.key_class) is None:
-                at = datetime.fromisoformat(stone.at)
-                tx.close_subject(stone.controller, stone.subject, stone.key_class, at, origin)
-
 
 def _unless_gone(work: Callable[[], _T]) -> _T | None:
     """Ask a provider about a root that may be destroyed already."""
@@ -847,22 +600,6 @@ def _unless_gone(work: Callable[[], _T]) -> _T | None:
         return work()
     except (RootDestroyed, UnknownRoot):
         return None
-
-
-def _opened(
-    erasure_id: str, now: datetime, targets: tuple[ErasureTarget, ...], sites: tuple[ErasureSite, ...]
-) -> Erasure:
-    return Erasure(
-        erasure_id,
-        ErasureState.REQUESTED,
-        now,
-        acknowledged=False,
-        committed_at=None,
-        targets=targets,
-        sites=sites,
-        scan=None,
-        certificates=(),
-    )
 
 
 _STEPS: Final[Mapping[ErasureState, Callable[[Erasures, Batch], ErasureState]]] = {
@@ -876,64 +613,6 @@ _STEPS: Final[Mapping[ErasureState, Callable[[Erasures, Batch], ErasureState]]] 
     ErasureState.SCHEDULED: Erasures._scan,
     ErasureState.SCANNED: Erasures._certify,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Staging:
-    """Re-wraps subject keys from one epoch key to the next."""
-
-    under_old: Wrapper
-    under_new: Wrapper
-    generation: int
-
-    def all(self, keys: Sequence[SubjectKey]) -> list[tuple[bytes, bytes]]:
-        return [(key.id, self._moved(key)) for key in keys]
-
-    def missing(self, keys: Sequence[SubjectKey]) -> list[tuple[bytes, bytes]]:
-        """Keys made since the re-wrap: moved, and verified at once."""
-        late = [key for key in keys if key.staged_generation != self.generation]
-        staged = self.all(late)
-        for key, (_, wrapped) in zip(late, staged, strict=True):
-            _check(replace(key, staged=wrapped), self.under_old, self.under_new)
-        return staged
-
-    def index_key(self, key: IndexKey) -> bytes:
-        """Return a blind index's key under the next epoch key; they are few, so each is verified as it is moved."""
-        name = index_key_name(key.id)
-        opened = self.under_old.unwrap(key.wrapped, name)
-        wrapped = self.under_new.wrap(opened, name)
-        again = self.under_new.unwrap(wrapped, name)
-        same = hmac.compare_digest(opened, again)
-        wipe(opened, again)
-        if not same:
-            raise SurvivorUnverified
-        return wrapped
-
-    def _moved(self, key: SubjectKey) -> bytes:
-        name = subject_key_name(key)
-        opened = self.under_old.unwrap(key.wrapped, name)
-        wrapped = self.under_new.wrap(opened, name)
-        wipe(opened)
-        return wrapped
-
-
-def _check(key: SubjectKey, under_old: Wrapper, under_new: Wrapper) -> None:
-    name = subject_key_name(key)
-    try:
-        before, after = under_old.unwrap(key.wrapped, name), under_new.unwrap(key.staged or b"", name)
-    except KeyDamaged:
-        raise SurvivorUnverified from None
-    same = hmac.compare_digest(before, after)
-    wipe(before, after)
-    if not same:
-        raise SurvivorUnverified
-
-
-def _known(tx: KeyTransaction, erasure_id: str) -> Erasure:
-    found = tx.erasure(erasure_id)
-    if found is None:
-        raise ErasureUnknown
-    return found
 
 
 def _stopped(going: Callable[[], object]) -> str | None:
@@ -952,14 +631,6 @@ def _is_free(tx: KeyTransaction, place: tuple[KeyClass, int], batch: str) -> boo
     return found.claimed_by in (None, batch)
 
 
-def _takes_people(target: Target) -> bool:
-    return not target.only and KeyClass.DATA in target.classes
-
-
-def _is_person(found: _Found) -> bool:
-    return _takes_people(found.target) and found.subject_key.key_class is KeyClass.DATA
-
-
 def _told(site: ErasureSite, told: RootDescription) -> ErasureSite:
     return replace(
         site,
@@ -974,50 +645,6 @@ def _as_ended(own: ErasureSite, ended: ErasureSite) -> ErasureSite:
     """What became of a root is the same on every member's note of it."""
     names = ("root_state", "irrevocable_at", "assurance", "evidence", "kept_until")
     return replace(own, **{name: getattr(ended, name) for name in names})
-
-
-def _sorted(target: Target, subject_key: SubjectKey, keys: Sequence[DataKey]) -> _Found:
-    doomed, kept = [], []
-    for key in keys:
-        keep = _keep(target, key.scope)
-        spared = keep is not None or (target.only and not any(each.takes(key.scope) for each in target.only))
-        if spared and key.doomed_by is None:
-            kept.append((key, keep))
-        else:
-            doomed.append(key)
-    return _Found(target, subject_key, tuple(doomed), tuple(kept))
-
-
-def _keep(target: Target, scope: Scope) -> Keep | None:
-    return next((keep for keep in target.keep if keep.selector.takes(scope)), None)
-
-
-def _as_target(found: _Found) -> ErasureTarget:
-    key = found.subject_key
-    retained = [(kept, keep) for kept, keep in found.kept if keep is not None]
-    return ErasureTarget(
-        key.controller,
-        key.subject,
-        key.key_class,
-        key.partition,
-        not found.target.only,
-        key.id,
-        tuple(_named(each, None) for each in found.doomed),
-        tuple(_named(each, keep) for each, keep in retained),
-    )
-
-
-def _named(key: DataKey, keep: Keep | None) -> NamedKey:
-    scope = key.scope
-    until, reason = (keep.until.isoformat(), keep.reason) if keep is not None else (None, None)
-    return NamedKey(key.id, scope.holder, scope.category, scope.basis.value, scope.life, until, reason)
-
-
-def _same(present: Erasure, targets: Sequence[Target]) -> ErasureState:
-    journalled = {(each.controller, each.subject) for each in present.targets}
-    if not journalled <= {(each.controller, each.subject) for each in targets}:
-        raise ErasureConflict
-    return present.state
 
 
 def _stones(erasure: Erasure) -> list[Tombstone]:
@@ -1035,57 +662,3 @@ def _tombstone(erasure: Erasure, target: ErasureTarget) -> Tombstone:
         target.subject_key_id.hex(),
         tuple(key.id.hex() for key in target.destroyed),
     )
-
-
-def _lock_partitions(tx: KeyTransaction, named: Sequence[tuple[str, str, KeyClass]]) -> None:
-    """Hold the partitions of these subjects' keys, in order and before the keys: nobody then waits in a circle."""
-    keys = [tx.subject_key(*each) for each in named]
-    for key_class, number in sorted({(key.key_class, key.partition) for key in keys if key is not None}):
-        tx.partition(key_class, number, lock=True)
-
-
-def _brought_back(tx: KeyTransaction, stone: Tombstone) -> list[_Found]:
-    """What of a tombstone lives in this store again."""
-    subject_key = tx.subject_key(stone.controller, stone.subject, stone.key_class, lock=True)
-    if subject_key is None:
-        return []
-    keys = tx.data_keys(subject_key.id)
-    doomed = tuple(key for key in keys if key.id.hex() in stone.keys)
-    closed = tx.erased_at(stone.controller, stone.subject, stone.key_class) is not None
-    if not (doomed or (stone.whole and not closed)):
-        return []
-    only = () if stone.whole else (Selector(),)
-    target = Target(stone.controller, stone.subject, only=only, classes=(stone.key_class,))
-    kept = tuple((key, None) for key in keys if key not in doomed)
-    return [_Found(target, subject_key, doomed, kept)]
-
-
-def _rewrapped(key: DataKey, old_id: bytes, new_id: bytes, under_old: Wrapper, under_new: Wrapper) -> bytes:
-    opened = under_old.unwrap(key.wrapped, data_key_name(key, old_id))
-    wrapped = under_new.wrap(opened, data_key_name(key, new_id))
-    wipe(opened)
-    return wrapped
-
-
-def _partition(tx: KeyTransaction, site: ErasureSite, *, lock: bool = False) -> Partition:
-    found = tx.partition(site.key_class, site.partition, lock=lock)
-    if found is None:
-        raise KeyDamaged
-    return found
-
-
-def _planned(site: ErasureSite, old: Partition, new: Partition) -> ErasureSite:
-    return replace(
-        site,
-        old_generation=old.generation,
-        old_root=old.root,
-        new_generation=new.generation,
-        new_root=new.root,
-        new_epoch_wrapped=new.epoch_wrapped,
-    )
-
-
-def _coming(site: ErasureSite) -> Partition:
-    if site.new_generation is None or site.new_root is None or site.new_epoch_wrapped is None:
-        raise KeyDamaged
-    return Partition(site.key_class, site.partition, site.new_generation, site.new_root, site.new_epoch_wrapped)

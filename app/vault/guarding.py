@@ -38,6 +38,9 @@ class Terms:
     """How many people may be erased within 24 hours before two colleagues have to agree; None: any number."""
 
 
+AT_ONCE: Final = Terms()
+
+
 class Reason(StrEnum):
     """What an erasure waits for before its next step."""
 

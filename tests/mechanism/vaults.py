@@ -13,8 +13,7 @@ from sqlalchemy import Engine
 
 from app.store.keystore import SqlKeyStore
 from app.vault.core import Vault
-from app.vault.erasure import AT_ONCE
-from app.vault.guarding import Terms
+from app.vault.guarding import AT_ONCE, Terms
 from app.vault.keys import Basis, KeyClass, Scope
 from app.vault.ports import Json, KeyProvider
 from app.vault.providers.file import FileKeyring
