@@ -42,6 +42,10 @@ class Form:
     names: set[str] = field(default_factory=set)
 
 
+APART = frozenset({"br", "dd", "dt", "li", "p", "td", "th"})
+"""What ends a line or a cell on a page."""
+
+
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -55,6 +59,7 @@ class _Reader(HTMLParser):
         self._link: str | None = None
         self._mark: list[tuple[str, str]] = []
         self._silent = 0
+        self._apart = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         said = {name: value or "" for name, value in attrs}
@@ -76,6 +81,7 @@ class _Reader(HTMLParser):
                 self._open.buttons.append((said["name"], said.get("value", "")))
         if tag == "a":
             self._link = said.get("href")
+        self._apart = self._apart or tag == "br"
         name = said.get("data-testid")
         if name and name not in self.marked:  # of several alike, the first
             self.marked[name] = ""
@@ -88,6 +94,7 @@ class _Reader(HTMLParser):
             self._open = None
         if tag == "a":
             self._link = None
+        self._apart = self._apart or tag in APART
         if self._mark and self._mark[-1][0] == tag:
             self._mark.pop()
 
@@ -101,7 +108,15 @@ class _Reader(HTMLParser):
         if self._link is not None:
             self.links.append((self._link, data.strip()))
         for _, name in self._mark:
-            self.marked[name] = f"{self.marked[name]} {data.strip()}".strip()
+            self.marked[name] = _read_on(self.marked[name], self._apart, data.strip())
+        self._apart = False
+
+
+def _read_on(told: str, apart: bool, more: str) -> str:
+    """Return a text with its next piece, as it is read aloud: cells kept apart, no gap before a comma."""
+    if not told or more[0] in ",.;:":
+        return told + more
+    return f"{told} · {more}" if apart else f"{told} {more}"
 
 
 class Page:
