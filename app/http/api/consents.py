@@ -16,11 +16,11 @@ from typing import Any
 
 from flask import Response, request, url_for
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 from werkzeug.exceptions import NotAcceptable, PreconditionFailed
 
 from app.http.api.idempotency import once_per_key
-from app.http.api.schemas import JsonBlueprint, refusals
+from app.http.api.schemas import Body, JsonBlueprint, refusals
 from app.http.api.services import ApiServices
 from app.http.doors import ClientActor
 from app.http.errors import NotHere
@@ -42,7 +42,7 @@ _PASSED_ON = (Channel.API, Channel.PAGE, Channel.MAIL, Channel.PHONE)
 """How a person can have told a party; a signed link and a holder's dashboard are not a party's to claim."""
 
 
-class EndSchema(Schema):
+class EndSchema(Body):
     """How it ended: when, by whom (a kind, nobody's name), through what."""
 
     at = fields.DateTime(required=True)
@@ -50,7 +50,7 @@ class EndSchema(Schema):
     channel = fields.String(required=True)
 
 
-class ConsentSchema(Schema):
+class ConsentSchema(Body):
     """One consent as it stands now. `sub` is what this party calls the person; null once they are erased."""
 
     id = fields.String(required=True)
@@ -77,14 +77,14 @@ class ConsentSchema(Schema):
     ended = fields.Nested(EndSchema, required=True, allow_none=True)
 
 
-class ConsentsSchema(Schema):
+class ConsentsSchema(Body):
     """One page, by id; `next` is the `after` of the following page."""
 
     consents = fields.List(fields.Nested(ConsentSchema), required=True)
     next = fields.String(required=True, allow_none=True)
 
 
-class ReceiptSchema(Schema):
+class ReceiptSchema(Body):
     """A receipt: the signed compact JWS, and what it says."""
 
     id = fields.String(required=True)
@@ -94,14 +94,14 @@ class ReceiptSchema(Schema):
     receipt = fields.Dict(required=True)
 
 
-class PageSchema(Schema):
+class PageSchema(Body):
     """Keyset paging."""
 
     limit = fields.Integer(load_default=50, validate=validate.Range(1, LONGEST_PAGE))
     after = fields.String(load_default=None, validate=validate.Regexp(_ID.pattern + r"\Z"))
 
 
-class WithdrawalSchema(Schema):
+class WithdrawalSchema(Body):
     """How the person told the party."""
 
     channel = fields.Enum(

@@ -25,10 +25,10 @@ from typing import Any
 
 from flask import Response, request
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields
+from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
-from app.http.api.schemas import JsonBlueprint, mimetype, read_json, refusals
+from app.http.api.schemas import Body, JsonBlueprint, mimetype, read_json, refusals
 from app.http.api.services import ApiServices, ApiUnit
 from app.http.characters import strange_places
 from app.http.doors import ClientActor
@@ -68,7 +68,7 @@ class Refusal(StrEnum):
     ASKER_NOT_YOURS = "asker_not_yours"
 
 
-class EntitySchema(Schema):
+class EntitySchema(Body):
     """A subject, an action or a resource, in AuthZEN's words."""
 
     type = fields.String()
@@ -77,7 +77,7 @@ class EntitySchema(Schema):
     properties = fields.Dict()
 
 
-class EvaluationAsk(Schema):
+class EvaluationAsk(Body):
     """One question; see the table at the head of this module."""
 
     subject = fields.Nested(EntitySchema, required=True)
@@ -86,7 +86,7 @@ class EvaluationAsk(Schema):
     context = fields.Dict()
 
 
-class EvaluationItem(Schema):
+class EvaluationItem(Body):
     """One of several questions: what it says otherwise than the top."""
 
     subject = fields.Nested(EntitySchema)
@@ -102,14 +102,14 @@ class EvaluationsAsk(EvaluationItem):
     options = fields.Dict()
 
 
-class DecisionSchema(Schema):
+class DecisionSchema(Body):
     """Yes or no; `context.reason` says why not, `context.obligations` on which conditions."""
 
     decision = fields.Boolean(required=True)
     context = fields.Dict()
 
 
-class DecisionsSchema(Schema):
+class DecisionsSchema(Body):
     """The answers, in the order of the questions."""
 
     evaluations = fields.List(fields.Nested(DecisionSchema), required=True)
@@ -162,7 +162,7 @@ def decisions(services: ApiServices) -> Blueprint:
     return room
 
 
-def _documented(name: str, schema: type[Schema]) -> Mapping[str, Any]:
+def _documented(name: str, schema: type[Body]) -> Mapping[str, Any]:
     return {"required": True, "description": name, "content": {"application/json": {"schema": schema}}}
 
 

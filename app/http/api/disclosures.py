@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
 from app.http.api.idempotency import once_per_key
-from app.http.api.schemas import Flag, JsonBlueprint, refusals
+from app.http.api.schemas import Body, Flag, JsonBlueprint, refusals
 from app.http.api.services import ApiServices, ApiUnit, Look
 from app.http.doors import ClientActor
 from app.http.errors import BodyInvalid
@@ -45,7 +45,7 @@ def _word() -> fields.String:
     return fields.String(required=True, validate=validate.Length(1, 64))
 
 
-class ReadSchema(Schema):
+class ReadSchema(Body):
     """One read: whose (the reporter's own handle), what, how much, why, when; `reader` where it was for another."""
 
     id = _word()
@@ -60,13 +60,13 @@ class ReadSchema(Schema):
     at = fields.AwareDateTime(required=True, format="iso")
 
 
-class BatchSchema(Schema):
+class BatchSchema(Body):
     """At most 500 reads."""
 
     disclosures = fields.List(fields.Nested(ReadSchema), required=True, validate=validate.Length(1, MOST))
 
 
-class WrittenSchema(Schema):
+class WrittenSchema(Body):
     """How many were new, and how many had been written before."""
 
     written = fields.Integer(required=True)

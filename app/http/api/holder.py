@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from flask import request
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 from werkzeug.exceptions import UnsupportedMediaType
 
 from app.http.api.idempotency import once_per_key
-from app.http.api.schemas import JsonBlueprint, mimetype, refusals
+from app.http.api.schemas import Body, JsonBlueprint, mimetype, refusals
 from app.http.api.services import ApiServices, HolderUnit, PartFiles
 from app.http.doors import ClientActor
 from app.http.errors import (
@@ -64,17 +64,17 @@ _WHY: Final = frozenset({HolderStatus.PARTIAL, HolderStatus.EXCLUDED, HolderStat
 """What is said with a reason, of the whole and of a category; of a category also what is retained."""
 
 
-class HeartbeatSchema(Schema):
+class HeartbeatSchema(Body):
     """Nothing: that it comes is what it says."""
 
 
-class TasksQuery(Schema):
+class TasksQuery(Body):
     """How many tasks at once."""
 
     limit = fields.Integer(load_default=MOST_TASKS, validate=validate.Range(1, MOST_TASKS))
 
 
-class InstructionSchema(Schema):
+class InstructionSchema(Body):
     """What becomes of one category under one purpose."""
 
     category = fields.String(required=True)
@@ -85,7 +85,7 @@ class InstructionSchema(Schema):
     cohort = fields.String()
 
 
-class TaskSchema(Schema):
+class TaskSchema(Body):
     """One task; `subject` is what the component's party calls the person."""
 
     id = fields.String(required=True)
@@ -94,13 +94,13 @@ class TaskSchema(Schema):
     instructions = fields.List(fields.Nested(InstructionSchema), required=True)
 
 
-class TasksSchema(Schema):
+class TasksSchema(Body):
     """What waits for this component, oldest first; what is answered goes, and the next come."""
 
     tasks = fields.List(fields.Nested(TaskSchema), required=True)
 
 
-class ResultSchema(Schema):
+class ResultSchema(Body):
     """What the holder has, or did, in one category."""
 
     category = fields.String(required=True, validate=validate.Length(1, 64))
@@ -111,7 +111,7 @@ class ResultSchema(Schema):
     until = fields.Date(load_default=None)
 
 
-class AnswerSchema(Schema):
+class AnswerSchema(Body):
     """One answer to one task; `digest` is the hex SHA-256 over the parts that were sent, in order."""
 
     status = fields.Enum(HolderStatus, by_value=True, required=True)

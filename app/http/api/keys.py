@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from flask import Response, jsonify
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
 from app.http.api.idempotency import never_by_key
-from app.http.api.schemas import Bytes, JsonBlueprint, base64url, refusals
+from app.http.api.schemas import Body, Bytes, JsonBlueprint, base64url, refusals
 from app.http.api.services import ApiServices, ApiUnit, Lease, Look, Presented
 from app.http.doors import ClientActor
 from app.http.errors import AccessRefused, HandleUnknown, PresentedTokenRefused
@@ -40,7 +40,7 @@ NO = (PresentedTokenRefused, AccessRefused, HandleUnknown, Erased, UnknownKey, U
 T = TypeVar("T")
 
 
-class AskSchema(Schema):
+class AskSchema(Body):
     """What every use of a key says: the token that was presented, which data, and what the holder calls the person."""
 
     presented_token = fields.String(required=True, validate=validate.Length(1, 512))
@@ -70,7 +70,7 @@ class OpenAsk(AskSchema):
     sealed = Bytes(required=True)
 
 
-class LeaseSchema(Schema):
+class LeaseSchema(Body):
     """A data key on loan; `messages` is how many it may seal."""
 
     key_id = fields.String(required=True)
@@ -81,13 +81,13 @@ class LeaseSchema(Schema):
     handle = fields.String(required=True)
 
 
-class SealedSchema(Schema):
+class SealedSchema(Body):
     """A sealed record, base64url."""
 
     sealed = fields.String(required=True)
 
 
-class OpenedSchema(Schema):
+class OpenedSchema(Body):
     """A plaintext, base64url."""
 
     plaintext = fields.String(required=True)

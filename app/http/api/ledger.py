@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from flask import Response, request
 from flask_smorest import Blueprint
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate, validates_schema
 
-from app.http.api.schemas import JsonBlueprint, refusals
+from app.http.api.schemas import Body, JsonBlueprint, refusals
 from app.http.api.services import ApiServices, Ledger
 from app.http.errors import TooManyTries
 from app.http.guard import anyone, by_protocol
@@ -59,7 +59,7 @@ def _number() -> fields.Integer:
     return fields.Integer(required=True, validate=validate.Range(0, _MOST))
 
 
-class CheckpointQuery(Schema):
+class CheckpointQuery(Body):
     """Which checkpoint; the latest when nothing is said."""
 
     size = fields.Integer(load_default=None, validate=validate.Range(0, _MOST))
@@ -71,28 +71,28 @@ class CheckpointQuery(Schema):
             raise ValidationError({"witnessed": ["not together with a size"]})
 
 
-class CosignatureSchema(Schema):
+class CosignatureSchema(Body):
     """A note's signature line by a witness, and the size of the checkpoint it cosigns."""
 
     size = fields.Integer(required=True, strict=True, validate=validate.Range(0, _MOST))
     line = fields.String(required=True, validate=validate.Length(1, 1_000))
 
 
-class InclusionQuery(Schema):
+class InclusionQuery(Body):
     """Which leaf, in the tree of which size."""
 
     leaf = _number()
     size = _number()
 
 
-class ConsistencyQuery(Schema):
+class ConsistencyQuery(Body):
     """From which size to which."""
 
     old = _number()
     new = _number()
 
 
-class InclusionSchema(Schema):
+class InclusionSchema(Body):
     """An audit path, from the leaf upward; hashes in base64 (RFC 4648 section 4)."""
 
     leaf = fields.Integer(required=True)
@@ -100,7 +100,7 @@ class InclusionSchema(Schema):
     hashes = fields.List(fields.String(), required=True)
 
 
-class ConsistencySchema(Schema):
+class ConsistencySchema(Body):
     """A proof that the newer tree extends the older one."""
 
     old = fields.Integer(required=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 from flask import Response, request, url_for
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
-from app.http.api.schemas import JsonBlueprint, refusals
+from app.http.api.schemas import Body, JsonBlueprint, refusals
 from app.http.api.services import ApiServices
 from app.http.errors import NotHere
 from app.http.guard import anyone
@@ -26,7 +26,7 @@ from consent.vocabulary import Locale
 LONGEST_PAGE = 100
 
 
-class GrantSchema(Schema):
+class GrantSchema(Body):
     """What a party may do with one category, why, and whether that holds today."""
 
     purpose = fields.String(required=True)
@@ -38,7 +38,7 @@ class GrantSchema(Schema):
     live = fields.Boolean(required=True)
 
 
-class ProcessorSchema(Schema):
+class ProcessorSchema(Body):
     """One entry of the processor list as it stands today."""
 
     id = fields.String(required=True)
@@ -61,14 +61,14 @@ class ProcessorSchema(Schema):
     grants = fields.List(fields.Nested(GrantSchema), required=True)
 
 
-class ProcessorsSchema(Schema):
+class ProcessorsSchema(Body):
     """One page of the list, by id; `next` is the `after` of the following page."""
 
     processors = fields.List(fields.Nested(ProcessorSchema), required=True)
     next = fields.String(required=True, allow_none=True)
 
 
-class PageSchema(Schema):
+class PageSchema(Body):
     """Keyset paging."""
 
     limit = fields.Integer(load_default=50, validate=validate.Range(1, LONGEST_PAGE))
