@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, text
 
@@ -56,7 +57,8 @@ PARTIES = {ACCOUNTS: "nuage", FILES: "compliance"}
 """Who runs each holder: keys are kept by party, tasks by component."""
 BALANCES, PAPERS = CategoryId("accounts.balances"), CategoryId("identity.papers")
 OVERVIEW, AML = PurposeId("wealth_overview"), PurposeId("aml_duties")
-ENDED = date.today()  # noqa: DTZ011
+ENDED = datetime.now(ZoneInfo("Europe/Paris")).date()
+"""Today, for the controller: the day it is elsewhere may be another."""
 
 
 @dataclass

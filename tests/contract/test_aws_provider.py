@@ -386,9 +386,9 @@ def test_any_call_may_fail(kms: AwsKms, world: CloudKms, when: str, wasteful: st
 def test_no_answer_in_time(tmp_path: Path, kms: AwsKms, world: CloudKms, work: str) -> None:
     root = kms.create_root(FIRST)
     wrapped = kms.wrap(root, bytearray(32), b"n")
-    hasty = aws_kms(tmp_path, attempts=1, patience=0.05)
+    hasty = aws_kms(tmp_path, attempts=1, patience=0.5)
     hasty.describe(root)
-    with slow(world, 0.3), pytest.raises(ProviderUnavailable, match="Timeout"):
+    with slow(world, 1.0), pytest.raises(ProviderUnavailable, match="Timeout"):
         WORKS[work](hasty, root, wrapped)
 
 
@@ -563,10 +563,10 @@ def test_an_erasure_is_certified_from_scheduled(
 
 def test_an_erasure_waits_for_a_slow_provider(tmp_path: Path, world: CloudKms) -> None:
     def make() -> AwsKms:
-        return aws_kms(tmp_path, attempts=1, patience=0.2)
+        return aws_kms(tmp_path, attempts=1, patience=0.5)
 
     def trouble() -> AbstractContextManager[None]:
-        return slow(world, 0.5)
+        return slow(world, 1.0)
 
     with on_sqlite(tmp_path, world.clock, make) as story:
         story.assert_waits_and_resumes(trouble)

@@ -304,8 +304,8 @@ def test_any_call_may_fail(kms: GcpKms, world: CloudKms, when: str) -> None:
 def test_no_answer_in_time(tmp_path: Path, kms: GcpKms, world: CloudKms, work: str) -> None:
     root = kms.create_root(FIRST)
     wrapped = kms.wrap(root, bytearray(32), b"n")
-    hasty = gcp_kms(tmp_path, deadline=0, patience=0.1)
-    with slow(world, 0.4), pytest.raises(ProviderUnavailable, match="Timeout"):
+    hasty = gcp_kms(tmp_path, deadline=0, patience=0.5)
+    with slow(world, 1.0), pytest.raises(ProviderUnavailable, match="Timeout"):
         WORKS[work](hasty, root, wrapped)
 
 
@@ -514,10 +514,10 @@ def test_an_erasure_is_certified_from_scheduled(
 
 def test_an_erasure_waits_for_a_slow_provider(tmp_path: Path, world: CloudKms) -> None:
     def make() -> GcpKms:
-        return gcp_kms(tmp_path, deadline=0, patience=0.3)
+        return gcp_kms(tmp_path, deadline=0, patience=0.5)
 
     def trouble() -> AbstractContextManager[None]:
-        return slow(world, 0.8)
+        return slow(world, 1.0)
 
     with on_sqlite(tmp_path, world.clock, make) as story:
         story.assert_waits_and_resumes(trouble)

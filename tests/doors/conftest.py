@@ -1,4 +1,4 @@
-"""What the tests of pages share: a town with real doors, a visitor, one Chromium a run."""
+"""What the tests of pages share: a town with real doors, a visitor, one Chromium a module."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ def visitor(town: Town) -> Visitor:
     return Visitor(town.app())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium a run; take a fresh window of it (`browsing.window`) in each test."""
+    """One Chromium a module; take a fresh window of it (`browsing.window`) in each test.
+
+    No longer than that: while it is open an event loop runs in this thread, and DBOS is not launched beside one.
+    """
     with chromium() as opened:
         yield opened
 

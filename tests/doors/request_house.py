@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from app.outbound.package import Copies, Copy
 from app.outbound.uploads import Whose
 from app.vault.keys import Target
+from consent.decision import local_day
 from consent.vocabulary import CategoryId, ComponentId, ControllerId, PurposeId, SubjectRef
 from dsar import usecases
 from dsar.case import Case
@@ -152,7 +153,7 @@ class Work:
         with self.desk() as desk:
             stored = desk.cases.get(case)
             held = [Holding(HOLDER, BALANCES, OVERVIEW), Holding(HOLDER, PAPERS, AML)]
-            today = date.today()  # noqa: DTZ011 - the day the relationship ends
+            today = local_day(desk.policy, self.town.house.controller, self.town.clock.now())
             triggers = {"relationship_ended": today, "consent_ended": today}
             cells = matrix(held, desk.policy, triggers=triggers, cohorts={}, on=today)
             usecases.begin_erasure(desk, case, line, cells=cells, recipients=())

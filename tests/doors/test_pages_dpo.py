@@ -25,6 +25,7 @@ from app.http import deskwords
 from app.store.exports import ReleaseCandidate
 from app.store.passkeys import StoredStaff
 from app.wiring.releases import release_profile
+from consent.decision import local_day
 from consent.vocabulary import CategoryId, ComponentId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
 from dsar import events as e
 from dsar import usecases
@@ -253,7 +254,7 @@ def test_the_queue_is_by_strict_date_with_days_left_in_words(town: Town) -> None
     assert page.index(first) < page.index(second)
     with town.unit() as unit:
         strict = town.doors.desk(unit).cases.summary(first).due_strict
-    left = (strict - town.clock.now().date()).days
+    left = (strict - local_day(town.house.policy, town.house.controller, town.clock.now())).days
     assert f"{left} days left" in page
     town.clock.at += timedelta(days=left)
     fresh, _ = signed_in(town, "auditor", ident="stf_two")

@@ -11,7 +11,6 @@ import json
 import random
 import subprocess
 import sys
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -83,10 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     built = town.open_house(folder, records, keys, fresh=True)
     built.work.migrate()
     house = town.quick(built, first=timedelta(seconds=0.1), longest=timedelta(seconds=0.1))
-    # In a thread of its own: a browser test of the same process leaves an event loop running in this one.
-    launching = threading.Thread(target=house.work.launch, kwargs={"poll_seconds": 0.02})
-    launching.start()
-    launching.join()
+    house.work.launch(poll_seconds=0.02)
     story = _erased(house)
     _somebody_else(house)
     erasure = f"era_{story.gone}"
