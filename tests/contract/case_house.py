@@ -20,11 +20,11 @@ from app.outbound.uploads import Whose, gather
 from app.profiles import Profile
 from app.sdk import parts
 from app.sdk.scopes import Scope as Permission
-from app.settings import read_settings
+from app.settings import Settings, read_settings
 from app.tokens.records import Client, GrantType
 from app.vault.errors import Erased, UnknownKey
 from app.vault.keys import Basis, Scope
-from app.wiring import House, build, migrate
+from app.wiring import House, build
 from consent.vocabulary import CategoryId, ComponentId, Locale, PairwiseHandle, PartyId, PurposeId, SubjectRef
 from dsar import usecases
 from dsar.errors import CaseChanged
@@ -47,6 +47,7 @@ from dsar.vocabulary import (
     Right,
     TaskKind,
 )
+from tests.databases import found_deployment
 
 T = TypeVar("T")
 _TRIES = 20
@@ -133,7 +134,14 @@ def now() -> datetime:
 
 def open_house(folder: Path, records_url: str, keys_url: str, *, fresh: bool = False, **more: str) -> House:
     """`more`: settings by their short names, e.g. `erasure_guard_subjects`."""
-    settings = read_settings(
+    settings = settings_for(folder, records_url, keys_url, **more)
+    if fresh:
+        found_deployment(settings)
+    return build(settings)
+
+
+def settings_for(folder: Path, records_url: str, keys_url: str, **more: str) -> Settings:
+    return read_settings(
         {
             "REGARD_DATA_DIR": str(folder / "var"),
             "REGARD_POLICIES_DIR": str(ROOT / "policies"),
@@ -143,9 +151,6 @@ def open_house(folder: Path, records_url: str, keys_url: str, *, fresh: bool = F
             **{f"REGARD_{name.upper()}": value for name, value in more.items()},
         }
     )
-    if fresh:
-        migrate(settings)
-    return build(settings)
 
 
 @dataclass

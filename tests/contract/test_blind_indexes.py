@@ -26,8 +26,8 @@ QUARTER = timedelta(days=90)
 
 
 @pytest.fixture
-def house(records_url: str, keys_url: str, tmp_path: Path) -> Iterator[House]:
-    built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator[House]:
+    built = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
     yield built
     built.close()
 

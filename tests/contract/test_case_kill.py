@@ -35,8 +35,8 @@ WITHOUT = ("never", "")
 
 
 @pytest.fixture
-def house(records_url: str, keys_url: str, tmp_path: Path) -> Iterator[House]:
-    built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator[House]:
+    built = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
     built.work.migrate()
     yield built
     built.close()
@@ -129,19 +129,31 @@ def check(found: dict[str, object]) -> None:
 
 
 def test_killed_at_every_state_and_restarted(
-    worker: subprocess.Popen[str], house: House, records_url: str, keys_url: str, tmp_path: Path
+    worker: subprocess.Popen[str], house: House, laid_records_url: str, laid_keys_url: str, tmp_path: Path
 ) -> None:
     """Operations.md section 3; vault.md section 5; dsar rules 53, 54."""
     story = ordered(house)
-    order = {"records": records_url, "keys": keys_url, "folder": str(tmp_path), "case": story.case, "line": story.gone}
+    order = {
+        "records": laid_records_url,
+        "keys": laid_keys_url,
+        "folder": str(tmp_path),
+        "case": story.case,
+        "line": story.gone,
+    }
     for point in POINTS:
         assert say(worker, order, point) == -signal.SIGKILL, point
     check(run_to_the_end(worker, story, order))
 
 
 def test_without_a_kill(
-    worker: subprocess.Popen[str], house: House, records_url: str, keys_url: str, tmp_path: Path
+    worker: subprocess.Popen[str], house: House, laid_records_url: str, laid_keys_url: str, tmp_path: Path
 ) -> None:
     story = ordered(house)
-    order = {"records": records_url, "keys": keys_url, "folder": str(tmp_path), "case": story.case, "line": story.gone}
+    order = {
+        "records": laid_records_url,
+        "keys": laid_keys_url,
+        "folder": str(tmp_path),
+        "case": story.case,
+        "line": story.gone,
+    }
     check(run_to_the_end(worker, story, order))

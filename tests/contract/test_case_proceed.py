@@ -46,8 +46,8 @@ ANA = "ana@example.org"
 
 
 @pytest.fixture
-def house(records_url: str, keys_url: str, tmp_path: Path) -> Iterator[House]:
-    built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator[House]:
+    built = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
     built.work.migrate()
     wait = timedelta(seconds=0.3)
     quick = town.quick(built, by_itself=True, first=wait, longest=wait)

@@ -77,8 +77,8 @@ ONCE = {
 
 
 @pytest.fixture
-def house(records_url: str, keys_url: str, tmp_path: Path) -> Iterator[House]:
-    built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator[House]:
+    built = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
     built.work.migrate()
     yield built
     built.close()
@@ -171,10 +171,10 @@ def check(found: dict[str, object]) -> None:
 
 
 def test_killed_at_every_step_and_restarted(
-    worker: subprocess.Popen[str], house: House, records_url: str, keys_url: str, tmp_path: Path
+    worker: subprocess.Popen[str], house: House, laid_records_url: str, laid_keys_url: str, tmp_path: Path
 ) -> None:
     story = town.ask(house, rows=3)
-    order = {"records": records_url, "keys": keys_url, "folder": str(tmp_path), "case": story.case}
+    order = {"records": laid_records_url, "keys": laid_keys_url, "folder": str(tmp_path), "case": story.case}
     with Others(story):
         for moment, step in (*FAN_OUT, *ERASING):
             assert say(worker, order, (moment, str(step))) == -signal.SIGKILL, (moment, step)
@@ -184,10 +184,10 @@ def test_killed_at_every_step_and_restarted(
 
 
 def test_without_a_kill(
-    worker: subprocess.Popen[str], house: House, records_url: str, keys_url: str, tmp_path: Path
+    worker: subprocess.Popen[str], house: House, laid_records_url: str, laid_keys_url: str, tmp_path: Path
 ) -> None:
     story = town.ask(house, rows=3)
-    order = {"records": records_url, "keys": keys_url, "folder": str(tmp_path), "case": story.case}
+    order = {"records": laid_records_url, "keys": laid_keys_url, "folder": str(tmp_path), "case": story.case}
     with Others(story):
         assert say(worker, order, WITHOUT) == 0
     check(end_state(story))

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def house(records_url: str, keys_url: str, tmp_path: Path) -> Iterator[House]:
-    built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator[House]:
+    built = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
     built.work.migrate()
     quick = town.quick(built, first=timedelta(seconds=0.3), longest=timedelta(seconds=0.3))
     quick.work.launch(poll_seconds=0.05)

@@ -27,8 +27,10 @@ class Straight:
         return effect()
 
 
-def test_a_retention_ends_on_its_day_and_its_holder_is_told(records_url: str, keys_url: str, tmp_path: Path) -> None:
-    house = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+def test_a_retention_ends_on_its_day_and_its_holder_is_told(
+    laid_records_url: str, laid_keys_url: str, tmp_path: Path
+) -> None:
+    house = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
     house.work.migrate()
     story = town.begin(house, rows=1)
     story.answer_all()

@@ -28,13 +28,15 @@ from tests.contract import case_house as town
 
 
 @pytest.fixture
-def house(records_url: str, keys_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    built = town.open_house(tmp_path, records_url, keys_url, fresh=True)
+def house(
+    laid_records_url: str, laid_keys_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[House]:
+    built = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
     said = {
         "REGARD_DATA_DIR": str(tmp_path / "var"),
         "REGARD_POLICIES_DIR": str(town.ROOT / "policies"),
-        "REGARD_RECORDS_URL": records_url,
-        "REGARD_KEYS_URL": keys_url,
+        "REGARD_RECORDS_URL": laid_records_url,
+        "REGARD_KEYS_URL": laid_keys_url,
     }
     for name, value in said.items():
         monkeypatch.setenv(name, value)

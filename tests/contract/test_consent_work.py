@@ -110,8 +110,8 @@ class Town:
 
 
 @pytest.fixture
-def town(tmp_path: Path, records_url: str, keys_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
-    built = ApiHouse(tmp_path, records_url, keys_url, monkeypatch)
+def town(tmp_path: Path, laid_records_url: str, laid_keys_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+    built = ApiHouse(tmp_path, laid_records_url, laid_keys_url, monkeypatch)
     yield Town(built)
     built.house.close()
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app.store.migrate import _config
+from app.wiring import migrate
 from app.wiring.founding import SchemaBehind
 from app.workflows.durable import DurableWork
 from tests.contract import case_house as town
@@ -111,7 +112,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_case_goes_to_its_end_as_the_roles_that_serve(stores: Stores, folder: Path) -> None:
     """Access and erasure, carried out durably: records, ledger, keys, certificate. Migrating has nothing to change."""
-    built = town.open_house(folder, stores.records, stores.keys, fresh=True)
+    migrate(town.settings_for(folder, stores.records, stores.keys))
+    built = town.open_house(folder, stores.records, stores.keys)
     quick = town.quick(built, first=timedelta(seconds=0.3), longest=timedelta(seconds=0.3))
     quick.work.launch(poll_seconds=0.05)
     try:
@@ -148,7 +150,7 @@ def test_a_schema_that_is_behind_is_told_to_the_role_that_serves(stores: Stores,
         connection.commit()
         try:
             with pytest.raises(SchemaBehind, match="as the owner"):
-                town.open_house(folder, stores.records, stores.keys, fresh=True)
+                migrate(town.settings_for(folder, stores.records, stores.keys))
         finally:
             command.stamp(_config("keys", connection), "head")
             connection.commit()

@@ -28,8 +28,10 @@ class Straight:
 
 
 @pytest.fixture
-def at(tmp_path: Path, records_url: str, keys_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiHouse]:
-    built = ApiHouse(tmp_path, records_url, keys_url, monkeypatch)
+def at(
+    tmp_path: Path, laid_records_url: str, laid_keys_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ApiHouse]:
+    built = ApiHouse(tmp_path, laid_records_url, laid_keys_url, monkeypatch)
     yield built
     built.house.close()
 
