@@ -1,5 +1,7 @@
 """A PostgreSQL cluster of the tests' own: on a free port, in a temporary folder, gone afterwards.
 
+Hundreds of databases are copied and dropped in a run; in memory, where there is plenty, each costs a fifth of what it
+costs on a disk.
 PostgreSQL refuses to run as root, so as root the cluster runs as the `postgres` account that its package makes.
 """
 
@@ -11,6 +13,19 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+
+
+MEMORY = Path("/dev/shm")
+ROOM = 6 << 30
+"""Bytes to spare, many times what a cluster takes."""
+
+
+def _place() -> str | None:
+    """Return a folder in memory, None where memory is scarce or has no folder."""
+    if not os.access(MEMORY, os.W_OK):
+        return None
+    spare = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return str(MEMORY) if min(spare, shutil.disk_usage(MEMORY).free) > ROOM else None
 
 
 def _binaries() -> Path:
@@ -34,7 +49,7 @@ class Cluster:
     """One running cluster; `url(database)` names a database in it."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="regard-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="regard-pg-", dir=_place()))
         self.port = free_port()
         self._bin = _binaries()
         if os.geteuid() == 0:
@@ -49,7 +64,7 @@ class Cluster:
         self._run(str(self._bin / "initdb"), "-D", data, "-U", "regard", "-A", "trust", "-E", "UTF8", "--no-sync")
         options = (
             f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off -c full_page_writes=off "
-            "-c max_connections=200 -c shared_buffers=64MB -c log_min_messages=fatal"
+            "-c max_connections=200 -c shared_buffers=64MB -c max_wal_size=256MB -c log_min_messages=fatal"
         )
         log = str(self.folder / "log")
         self._run(str(self._bin / "pg_ctl"), "-D", data, "-l", log, "-w", "-o", options, "start")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,36 +17,19 @@ from tests.cluster import Cluster
 from tests.databases import CLUSTER, Tree, clear_up, postgres_database, sqlite_database
 
 ROOT = Path(__file__).resolve().parents[1]
-MEMORY = Path("/dev/shm")
-ROOM = 6 << 30
-"""Bytes of memory to spare, many times what a run needs at once."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the cluster once, in the controller; workers of xdist inherit its address, and where files go."""
+    """Start the cluster once, in the controller; workers of xdist inherit its address."""
     if os.environ.get(CLUSTER):
         config.add_cleanup(clear_up)
         return
-    _work_in_memory()
     cluster = Cluster()
     cluster.start()
     os.environ[CLUSTER] = cluster.url("{database}")
     config.add_cleanup(cluster.stop)
     config.add_cleanup(lambda: os.environ.pop(CLUSTER, None))
     config.add_cleanup(clear_up)
-
-
-def _work_in_memory() -> None:
-    """Make temporary files in memory where there is plenty: most of a database's short life is files made and removed.
-
-    Nothing here depends on a disk: processes are killed, machines are not.
-    """
-    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
-        return
-    spare = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if min(spare, shutil.disk_usage(MEMORY).free) > ROOM:
-        os.environ["TMPDIR"] = str(MEMORY)
-        tempfile.tempdir = None  # found anew, from the variable
 
 
 @pytest.fixture(scope="session", autouse=True)
