@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-
 MEMORY = Path("/dev/shm")
 ROOM = 6 << 30
 """Bytes to spare, many times what a cluster takes."""
