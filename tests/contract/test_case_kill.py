@@ -128,18 +128,17 @@ def check(found: dict[str, object]) -> None:
     assert found["ledger"] == []
 
 
+def order_of(story: town.Story, records_url: str, keys_url: str, folder: Path) -> dict[str, str]:
+    """What the worker is told."""
+    return {"records": records_url, "keys": keys_url, "folder": str(folder), "case": story.case, "line": story.gone}
+
+
 def test_killed_at_every_state_and_restarted(
     worker: subprocess.Popen[str], house: House, laid_records_url: str, laid_keys_url: str, tmp_path: Path
 ) -> None:
     """Operations.md section 3; vault.md section 5; dsar rules 53, 54."""
     story = ordered(house)
-    order = {
-        "records": laid_records_url,
-        "keys": laid_keys_url,
-        "folder": str(tmp_path),
-        "case": story.case,
-        "line": story.gone,
-    }
+    order = order_of(story, laid_records_url, laid_keys_url, tmp_path)
     for point in POINTS:
         assert say(worker, order, point) == -signal.SIGKILL, point
     check(run_to_the_end(worker, story, order))
@@ -149,11 +148,5 @@ def test_without_a_kill(
     worker: subprocess.Popen[str], house: House, laid_records_url: str, laid_keys_url: str, tmp_path: Path
 ) -> None:
     story = ordered(house)
-    order = {
-        "records": laid_records_url,
-        "keys": laid_keys_url,
-        "folder": str(tmp_path),
-        "case": story.case,
-        "line": story.gone,
-    }
+    order = order_of(story, laid_records_url, laid_keys_url, tmp_path)
     check(run_to_the_end(worker, story, order))
