@@ -204,8 +204,10 @@ class Cases(Protocol):
 
     def retentions(self, case: CaseId) -> Sequence[StoredRetention]: ...
 
-    def due_retentions(self, on: date, *, limit: int) -> Sequence[StoredRetention]:
-        """Those whose end has come and that are not erased yet."""
+    def due_retentions(
+        self, on: date, *, limit: int, after: StoredRetention | None = None
+    ) -> Sequence[StoredRetention]:
+        """Those whose end has come and that are not erased yet, by end and id; `after`: from behind that one on."""
         ...
 
     def end_retention(self, retention: str, at: datetime) -> None: ...

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, insert, or_, select, union, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, func, insert, or_, select, tuple_, union, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -385,9 +385,13 @@ class SqlCases:
         query = select(RetentionRow).where(RetentionRow.case == case)
         return self._retentions(query.order_by(RetentionRow.until, RetentionRow.id))
 
-    def due_retentions(self, on: date, *, limit: int) -> Sequence[StoredRetention]:
-        """Those whose end has come and that are not erased yet (dsar rule 49)."""
+    def due_retentions(
+        self, on: date, *, limit: int, after: StoredRetention | None = None
+    ) -> Sequence[StoredRetention]:
+        """Those whose end has come and that are not erased yet, by end and id (dsar rule 49); from behind `after`."""
         query = select(RetentionRow).where(RetentionRow.erased_at.is_(None), RetentionRow.until <= on)
+        if after is not None:
+            query = query.where(tuple_(RetentionRow.until, RetentionRow.id) > tuple_(after.until, after.id))
         return self._retentions(query.order_by(RetentionRow.until, RetentionRow.id).limit(limit))
 
     def _retentions(self, query: Select[RetentionRow]) -> list[StoredRetention]:

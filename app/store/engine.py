@@ -4,6 +4,7 @@ SQLite: WAL, synchronous=FULL, foreign keys, a busy timeout, and every write tra
 deferred one that turns into a write can be refused half-way without any waiting. A connection opened with the
 execution option `regard_read` begins DEFERRED, so that readers do not queue behind the one writer.
 The key store also sets secure_delete, so that removed key bytes are overwritten in their page.
+What a statement was given is in no fault's text: it would be in the log next.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ def open_engine(url: str, *, keys: bool = False) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, keys=keys)
-    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, hide_parameters=True)
 
 
 def _sqlite(url: URL, *, keys: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False})
+    waits = {"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False}
+    engine = create_engine(url, connect_args=waits, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

@@ -33,7 +33,7 @@ from dsar.case import State
 from dsar.errors import CaseChanged
 from dsar.ports import Desk
 from dsar.practice import Practice
-from dsar.usecases import PROCEED, dispatch_message, expire_copy
+from dsar.usecases import PROCEED, dispatch_message, end_retentions, expire_copy
 
 __all__ = ["NOTES", "CaseUnitFace", "Casework", "SparingSubjects", "UnknownHolderError", "VaultNotes", "holding_party"]
 
@@ -162,7 +162,12 @@ class Casework:
 
     def sweeps(self) -> Mapping[str, Sweep]:
         """Return what is looked for each minute."""
-        return {"cases": self._look_again, "copies": self._purge_copies, "erasures": self._drive_erasures}
+        return {
+            "cases": self._look_again,
+            "copies": self._purge_copies,
+            "erasures": self._drive_erasures,
+            "retentions": self._end_retentions,
+        }
 
     def _drive_erasures(self) -> int:
         """Drive the erasures nobody drives just now: what is due, approved, cooled down; roots whose window ended."""
@@ -210,6 +215,17 @@ class Casework:
             if len(found) < _LOOKS:
                 return done
             after = found[-1][0]
+
+    def _end_retentions(self) -> int:
+        done, last = 0, None
+        while True:
+            with self.unit() as unit:
+                found = end_retentions(unit.desk, limit=_LOOKS, after=last)
+                unit.commit()
+            done += len(found)
+            if len(found) < _LOOKS:
+                return done
+            last = found[-1]
 
     def mail_sent(self, unit: MailUnit, mail: str) -> None:
         """Note that a letter left which is itself the message of a case: the one that brings a certificate (rule 60).

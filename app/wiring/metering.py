@@ -27,6 +27,7 @@ def readings(house: House) -> Iterator[Reading]:
     yield from _vault(house, now)
     yield from _ledger(house)
     yield from _queues(Gauges(house.records), now)
+    yield Reading("work_failed", "Work that failed and rests before it begins anew.", house.work.failed())
 
 
 def _vault(house: House, now: datetime) -> Iterator[Reading]:

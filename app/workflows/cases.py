@@ -18,7 +18,13 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from app.profiles import CATEGORY, HOUSE
 from app.vault.certificate import canonical
-from app.vault.errors import ErasureUnknown, PartitionBusy, ProviderUnavailable, SurvivorUnverified
+from app.vault.errors import (
+    ErasureUnknown,
+    KeyStoreUnavailable,
+    PartitionBusy,
+    ProviderUnavailable,
+    SurvivorUnverified,
+)
 from app.vault.guarding import Reason, Wait
 from app.vault.keys import Basis, Keep, KeyClass, Selector, Target
 from app.vault.ports import ErasureState, Json
@@ -254,7 +260,7 @@ class CaseWork(Generic[Unit]):
     def _advance(self, erasure: str) -> str:
         try:
             state = self._eraser.advance(erasure)
-        except (PartitionBusy, ProviderUnavailable, SurvivorUnverified):
+        except (PartitionBusy, ProviderUnavailable, KeyStoreUnavailable, SurvivorUnverified):
             return _WAITING  # nothing was destroyed by this step; the same step is taken again later
         return _WAITING if state is ErasureState.REQUESTED else state.value
 

@@ -405,7 +405,7 @@ class ConsentWork:
     def _advance(self, consent: ConsentId) -> str:
         try:
             state = self.eraser.advance(erasure_of(consent))
-        except (PartitionBusy, ProviderUnavailable, SurvivorUnverified):
+        except (PartitionBusy, ProviderUnavailable, KeyStoreUnavailable, SurvivorUnverified):
             return _WAITING  # nothing was destroyed by this step; the same step is taken again later
         return _WAITING if state is ErasureState.REQUESTED else state.value
 

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from typing import Final, Generic, Protocol, TypeVar
 
 from app.profiles import HOUSE
-from app.vault.errors import PartitionBusy, ProviderUnavailable
+from app.vault.errors import KeyStoreUnavailable, PartitionBusy, ProviderUnavailable
 from app.workflows.cases import Waits
 from app.workflows.durable import Handler, Steps
 from consent.vocabulary import ComponentId, ControllerId, PartyId, SubjectRef
@@ -185,7 +185,7 @@ class CaseCourse(Generic[Unit, Copy]):
             return self._take(look)
         except CaseChanged:
             return _OVERTAKEN
-        except (ProviderUnavailable, PartitionBusy):
+        except (ProviderUnavailable, KeyStoreUnavailable, PartitionBusy):
             return self._again(look)
         except (DsarError, NotMakeableError) as fault:
             return self._leave(look, fault.code)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dsar.usecases.asking import acknowledge, ask_clarification, ask_identity, extend, prove_identity, resume
 from dsar.usecases.deciding import EVIDENCED, TWO_PEOPLE, Decision, approve, decide_line, refuse, send_back, submit
-from dsar.usecases.erasing import begin_erasure, carry_out, record_recipient, verify_erasure
+from dsar.usecases.erasing import begin_erasure, carry_out, end_retentions, record_recipient, verify_erasure
 from dsar.usecases.fetching import erasure_begins, erasure_begins_if_sent, ready_copies, record_fetch
 from dsar.usecases.limiting import CARRIED_OUT_AT_ONCE, LIMITING, carry_out_limit
 from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
@@ -60,6 +60,7 @@ __all__ = [
     "dates_of",
     "decide_line",
     "dispatch_message",
+    "end_retentions",
     "erasure_begins",
     "erasure_begins_if_sent",
     "expire_copy",

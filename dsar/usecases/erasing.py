@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
 
 from consent.vocabulary import ComponentId, PartyId, SubjectRef
 from dsar import clock, errors
@@ -104,7 +103,7 @@ def name_recipient(
 
 
 def _keep_until(desk: Desk, case: Case, subject: SubjectRef, cell: Cell) -> None:
-    """Schedule the erasure that every retention carries in itself (dsar rule 49)."""
+    """Write down until when, which is the order to erase it then (dsar rule 49)."""
     fate, holding = cell.fate, cell.holding
     if not isinstance(fate, Retain):
         return
@@ -120,8 +119,20 @@ def _keep_until(desk: Desk, case: Case, subject: SubjectRef, cell: Cell) -> None
         fate.until,
     )
     desk.cases.add_retention(kept)
-    zone = controller_of(desk, case).time_zone
-    desk.work.enqueue(END_RETENTION, kept.id, due=clock.last_instant(fate.until - timedelta(days=1), zone))
+
+
+def end_retentions(desk: Desk, *, limit: int, after: Kept | None = None) -> Sequence[Kept]:
+    """Have every retention ended whose day has come where its controller is (dsar rule 49); return the due ones.
+
+    A bounded number, by end and id, from behind `after` on. Asking again asks for the same work.
+    """
+    now = desk.clock.now()
+    today = {one.id: clock.local_day(now, one.time_zone) for one in desk.policy.controllers.values()}
+    found = desk.cases.due_retentions(max(today.values()), limit=limit, after=after)
+    for kept in found:
+        if kept.until <= today.get(kept.controller, min(today.values())):
+            desk.work.enqueue(END_RETENTION, kept.id)
+    return found
 
 
 def _instructions(cells: Sequence[Cell], holder: ComponentId) -> tuple[Instruction, ...]:

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from app.vault.erasure import Erasures
 from app.wiring import House
 from dsar.vocabulary import CaseId, LineId
 from tests.contract.case_house import open_house, quick
+from tests.waiting import came_to_pass
 
 BEFORE_COMMIT, AFTER = "inside", "after"
 
@@ -62,12 +62,8 @@ def work(order: dict[str, str]) -> None:
     house = open_house(Path(order["folder"]), order["records"], order["keys"])
     house = quick(house, first=timedelta(seconds=0.2), longest=timedelta(seconds=0.2))
     house.work.launch(poll_seconds=0.05)
-    ends = time.monotonic() + 20
-    while not carried_out(house, order["case"], order["line"]):
-        if time.monotonic() > ends:
-            os._exit(3)
-        time.sleep(0.05)
-    os._exit(0)
+    done = came_to_pass(lambda: carried_out(house, order["case"], order["line"]))
+    os._exit(0 if done else 3)
 
 
 def serve(job: Callable[[dict[str, str]], None]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dsar import usecases
 from dsar.vocabulary import CaseId
 from tests.contract.case_house import open_house, quick
 from tests.contract.case_worker import AFTER, BEFORE_COMMIT, die, serve
+from tests.waiting import came_to_pass
 
 OWN_STEPS = ("house", "post", "keep", "part")
 """Steps beside the turns of a course."""
@@ -72,12 +72,7 @@ def work(order: dict[str, str]) -> None:
     wait = timedelta(seconds=0.2)
     house = quick(house, by_itself=True, first=wait, longest=wait)
     house.work.launch(poll_seconds=0.05)
-    ends = time.monotonic() + 60
-    while not closed(house, order["case"]):
-        if time.monotonic() > ends:
-            os._exit(3)
-        time.sleep(0.05)
-    os._exit(0)
+    os._exit(0 if came_to_pass(lambda: closed(house, order["case"])) else 3)
 
 
 def closed(house, case: str) -> bool:

@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from app.vault.providers.openbao import OpenBaoTransit
 from tests.cluster import free_port
 from tests.mechanism.vaults import SetClock
+from tests.waiting import PATIENCE
 
 CLOCK = SetClock()
 BINARY = Path(sys.executable).parent / "bao"
@@ -153,7 +154,7 @@ class Server:
         return {key for keys in found for key in keys}
 
     def _until(self, path: str, enough: Any) -> httpx.Response:
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + PATIENCE
         while time.monotonic() < ends:
             try:
                 answer = self.http.get(f"/v1/{path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from app.wiring import House, add_staff
 from app.wiring.erasing import approve
 from dsar.vocabulary import Actor
 from tests.contract import case_house as town
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 
@@ -32,14 +33,6 @@ def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator
     quick.work.launch(poll_seconds=0.05)
     yield quick
     quick.close()
-
-
-def wait(until: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> None:
-    ends = time.monotonic() + 30
-    while not until():
-        assert time.monotonic() < ends, "it did not come to pass"
-        meanwhile()
-        time.sleep(0.05)
 
 
 def left(story: town.Story) -> str | None:

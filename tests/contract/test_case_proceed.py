@@ -39,6 +39,7 @@ from dsar import events as e
 from dsar.case import Case, State
 from dsar.vocabulary import Actor, HolderStatus, MessageKind, Outcome, PackageId, RecipientOutcome, Right, TaskKind
 from tests.contract import case_house as town
+from tests.waiting import came_to_pass
 
 pytestmark = pytest.mark.slow
 PARTNER = PartyId("patrivue")
@@ -56,13 +57,11 @@ def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator
     quick.close()
 
 
-def until(met: Callable[[], object], story: town.Story, seconds: float = 120) -> None:
-    ends = time.monotonic() + seconds
-    while not met():
-        if time.monotonic() > ends:
-            found = case_of(story)
-            raise AssertionError((found.state, found.left, kinds(story)))
-        time.sleep(0.05)
+def until(met: Callable[[], object], story: town.Story) -> None:
+    """Wait, and say where the case stands when it does not come to pass."""
+    if not came_to_pass(met):
+        found = case_of(story)
+        raise AssertionError((found.state, found.left, kinds(story)))
 
 
 def case_of(story: town.Story) -> Case:

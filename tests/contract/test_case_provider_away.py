@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from app.store.subjects import SqlSubjects
 from app.vault.errors import ProviderUnavailable
 from app.vault.ports import ErasureState
 from app.wiring import House
 from tests.contract import case_house as town
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +27,6 @@ def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator
     quick.work.launch(poll_seconds=0.05)
     yield quick
     quick.close()
-
-
-def wait(until: Callable[[], object]) -> None:
-    ends = time.monotonic() + 25
-    while not until():
-        assert time.monotonic() < ends, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def dispatched(story: town.Story) -> bool:
@@ -66,3 +61,33 @@ def test_an_erasure_waits_for_the_provider_and_then_ends(house: House) -> None:
     assert house.vault.erasures.pending() == ()
     assert town.gone(story, town.ACCOUNTS, row)
     assert not town.gone(story, town.FILES, kept), "what the law keeps opens again"
+
+
+def test_an_erasure_whose_work_failed_half_way_is_carried_out_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours after the keys are gone: the work begins anew, and who the person was is forgotten too."""
+    story = town.begin(house, rows=2)
+    assert story.answer_all() == 2
+    town.decide(story)
+    wait(lambda: dispatched(story))
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlSubjects, "forget", fault)
+        town.order_erasure(story)
+        wait(lambda: house.work.failed() == 1)
+    assert house.vault.erasures.certificates(f"era_{story.gone}")
+    assert house.work.begin_failed_anew(rested=timedelta(0)) == 1
+    wait(lambda: carried_out(story), story.answer_all)
+    assert house.work.failed() == 0
+    with house.units.reading() as unit:
+        assert unit.subjects.get(story.subject).erased_at is not None
+    assert "Ana" not in "".join(town.jobs(house.records))
+
+
+def fault(*_: object) -> None:
+    raise KeyError("Ana Exemplo")
+
+
+def carried_out(story: town.Story) -> bool:
+    with story.desk() as desk:
+        return desk.cases.get(story.case).lines[story.gone].carried_out is not None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from dsar.case import State
 from dsar.errors import NotAnswered
 from dsar.vocabulary import TaskKind
 from tests.contract import case_house as town
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +37,6 @@ def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator
     quick.work.launch(poll_seconds=0.05)
     yield quick
     quick.close()
-
-
-def wait(until: Callable[[], object]) -> None:
-    ends = time.monotonic() + 25
-    while not until():
-        assert time.monotonic() < ends, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def case_of(story: town.Story):

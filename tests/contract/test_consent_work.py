@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,6 +33,7 @@ from consent.record import Consent, State
 from consent.vocabulary import CategoryId, ConsentId, Locale, Shredded, SubjectRef
 from tests.contract.case_house import jobs
 from tests.doors.api_house import HOLDER, ISSUER, PURPOSE, READER, START, Agreed, ApiHouse
+from tests.waiting import wait
 
 DAY = timedelta(days=1)
 SYSTEM = Actor(ActorKind.SYSTEM, "clock")
@@ -559,13 +559,6 @@ def test_by_itself_from_the_agreement_to_the_outbox(
 def outbox(tmp_path: Path) -> list[dict[str, str]]:
     files = (tmp_path / "var/outbox").glob("*.json")
     return [json.loads(file.read_bytes())["message"] for file in files]
-
-
-def wait(until: Callable[[], object]) -> None:
-    ends = time.monotonic() + 25
-    while not until():
-        assert time.monotonic() < ends, "it did not come to pass"
-        time.sleep(0.05)
 
 
 # What a person and a party do

@@ -52,7 +52,7 @@ if mode == "die":
         except UnknownWorkError:
             note("refused")
         session.commit()
-ends = time.monotonic() + 20
+ends = time.monotonic() + 120
 while "second" not in (trace.read_text() if trace.exists() else "") and time.monotonic() < ends:
     time.sleep(0.05)
 work.stop(patience_seconds=1)
@@ -62,7 +62,7 @@ work.stop(patience_seconds=1)
 def _run(url: str, mode: str, trace: Path) -> int:
     command = [sys.executable, "-c", SCRIPT, url, mode, str(trace)]
     return subprocess.run(
-        command, check=False, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60
+        command, check=False, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=180
     ).returncode
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -12,6 +10,7 @@ from app.ledger.checkpoint import NoteSigner
 from app.store.leaves import LeafStore
 from app.workflows.integrating import Integrator
 from tests.contract.test_store_leaves import Hand, write
+from tests.waiting import came_to_pass
 
 
 @pytest.fixture
@@ -25,10 +24,7 @@ def store(records_engine: Engine, hand: Hand) -> LeafStore:
 
 
 def _until_none_waits(store: LeafStore) -> bool:
-    ends = time.monotonic() + 20
-    while store.waiting() and time.monotonic() < ends:
-        time.sleep(0.02)
-    return store.waiting() == 0
+    return came_to_pass(lambda: store.waiting() == 0)
 
 
 def test_what_is_committed_becomes_a_leaf_without_a_command(

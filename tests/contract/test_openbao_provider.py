@@ -45,6 +45,7 @@ from tests.contract.openbao_provider import (
 )
 from tests.databases import sqlite_database
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
+from tests.waiting import PATIENCE
 
 NAME, OTHER = RootName(KeyClass.DATA, 0, 1), RootName(KeyClass.DATA, 0, 2)
 KEY_NAME = "regard-data-0-1"
@@ -741,7 +742,7 @@ def test_what_the_storage_remembers(disk: Server) -> None:
     assert "(its own log, a snapshot, a backup)" in provider.describe(root).assurance
 
     disk.http.post("/v1/sys/storage/raft/snapshot", content=snapshot).raise_for_status()
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + PATIENCE
     while time.monotonic() < ends:
         with suppress(ProviderUnavailable, RootDestroyed):
             assert provider.unwrap(root, wrapped, b"n") == b"k" * 32

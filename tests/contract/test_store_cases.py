@@ -209,8 +209,15 @@ def test_recipients_and_retentions(session):
     assert list(desk.cases.retentions(case)) == [kept]
     assert list(desk.cases.due_retentions(date(2031, 2, 28), limit=9)) == []
     assert list(desk.cases.due_retentions(date(2031, 3, 1), limit=9)) == [kept]
+    later = [replace(kept, id=f"ret_{number}", until=date(2031, 3, day)) for number, day in ((3, 1), (2, 2), (0, 3))]
+    for one in later:
+        desk.cases.add_retention(one)
+    on = date(2031, 3, 31)
+    assert list(desk.cases.due_retentions(on, limit=2)) == [kept, later[0]]
+    assert list(desk.cases.due_retentions(on, limit=9, after=kept)) == later
+    assert list(desk.cases.due_retentions(on, limit=9, after=later[1])) == later[2:]
     desk.cases.end_retention(kept.id, START)
-    assert list(desk.cases.due_retentions(date(2031, 3, 1), limit=9)) == []
+    assert list(desk.cases.due_retentions(on, limit=9)) == later
 
 
 def test_a_note_is_stored_sealed(session):

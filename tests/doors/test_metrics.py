@@ -36,6 +36,7 @@ TOKEN = "a-scraper's-token"
 @pytest.fixture
 def house(laid_records_url: str, laid_keys_url: str, tmp_path: Path) -> Iterator[House]:
     built = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
+    built.work.migrate()
     built = replace(built, settings=replace(built.settings, metrics_token=Secret(TOKEN)))
     yield built
     built.close()
@@ -103,7 +104,6 @@ def test_calls_to_the_key_provider_and_what_they_end_with(house: House, client: 
 
 
 def test_cases_by_the_days_left(house: House, client: FlaskClient) -> None:
-    house.work.migrate()
     town.ask(house, rows=1)
     found = scraped(client)
     counted = {name: value for name, value in found.items() if name.startswith("regard_cases{") and value}
@@ -121,9 +121,22 @@ def test_nothing_names_anybody(house: House, client: FlaskClient) -> None:
     assert re.search(r"^regard_ledger_waiting ", text, re.MULTILINE)
 
 
+def test_work_that_failed_is_counted(house: House, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house.work, "failed", lambda: 3)
+    assert scraped(client)["regard_work_failed"] == 3
+
+
 def test_every_gauge_is_read_when_it_is_asked_for(house: House) -> None:
     names = {one.name for one in readings(house)}
-    assert {"erasures", "erasures_held", "ledger_waiting", "ledger_sound", "cases", "mail_waiting"} <= names
+    assert {
+        "erasures",
+        "erasures_held",
+        "ledger_waiting",
+        "ledger_sound",
+        "cases",
+        "mail_waiting",
+        "work_failed",
+    } <= names
 
 
 class Slow:

@@ -11,7 +11,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from tests.contract import case_house as town
 from tests.databases import sqlite_database
 from tests.doors.api_house import ApiHouse
 from tests.journeys import auditor
+from tests.waiting import wait
 
 SCRIPT = Path(auditor.__file__)
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("auditor")]
@@ -68,13 +68,6 @@ class Run:
         return list(report.entries)
 
 
-def wait(until: Callable[[], object]) -> None:
-    ends = time.monotonic() + 120  # beside a demonstration and two browsers on two cores
-    while not until():
-        assert time.monotonic() < ends, "it did not come to pass"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("auditor")
@@ -105,14 +98,9 @@ def _erased(house: House) -> town.Story:
     wait(lambda: _case(story, lambda case: any(one.dispatched_at for one in case.messages.values())))
     town.order_erasure(story)
     wait(lambda: not house.vault.erasures.pending())
-    wait(lambda: _pulled(story) and _case(story, lambda case: case.lines[story.gone].carried_out))
+    # they pull until it is done: what there is to do may come to be between one holder's look and the other's
+    wait(lambda: _case(story, lambda case: case.lines[story.gone].carried_out), story.answer_all)
     return story
-
-
-def _pulled(story: town.Story) -> bool:
-    """The holders look for work each time: what one finds may come to be between its look and the other's."""
-    story.answer_all()
-    return True
 
 
 def _case(story: town.Story, ask: Callable[[object], object]) -> object:

@@ -24,6 +24,7 @@ from app.wiring import build, migrate
 from consent.vocabulary import Locale
 from tests.cluster import free_port
 from tests.journeys.outsider import Browser
+from tests.waiting import PATIENCE, wait
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow]
@@ -69,7 +70,7 @@ def served(said: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def ready(origin: str, server: subprocess.Popen[str]) -> httpx.Response:
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + PATIENCE
     while True:
         assert time.monotonic() < ends, "it did not answer"
         assert server.poll() is None, server.stdout.read() if server.stdout else ""
@@ -86,11 +87,8 @@ def asked_for_links(origin: str) -> str:
         page = person.get("/en/sign-in")
         told = person.send(page, page.form(has="email"), email=f"{name}@example.org")
         assert told.url.endswith("/sign-in/sent"), "the answer is the same for every address"
-    ends = time.monotonic() + 60
-    while "ben@example.org" not in (mails := outbox(origin)):
-        assert time.monotonic() < ends, "Ben's mail did not come"
-        time.sleep(0.2)
-    return mails
+    wait(lambda: "ben@example.org" in outbox(origin))
+    return outbox(origin)
 
 
 def outbox(origin: str) -> str:

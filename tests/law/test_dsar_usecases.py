@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from sqlalchemy.orm import Session
@@ -573,6 +573,15 @@ def begun(desk, case, gone):
     return usecases.begin_erasure(desk, case, gone, cells=cells(desk), recipients=[PartyId("bank")])
 
 
+def ended(desk, day):
+    """What is ended on a day, by the clock of whoever asks."""
+    before = desk.clock.moment
+    at(desk, datetime.combine(day, time(12), UTC))
+    usecases.end_retentions(desk, limit=9)
+    at(desk, before)
+    return [ref for kind, ref, *_ in desk.work.asked if kind == usecases.END_RETENTION]
+
+
 def test_access_then_erasure_from_the_first_message_to_the_end(desk):
     """Dsar rules 3, 40, 48, 49, 53, 56, 60."""
     case, copy, gone = granted(desk)
@@ -585,7 +594,8 @@ def test_access_then_erasure_from_the_first_message_to_the_end(desk):
     assert begun(desk, case, gone) == (first, second)
     (kept,) = desk.cases.retentions(case)
     assert (kept.category, kept.until) == (IDENTITY, date(2026, 3, 1) + timedelta(days=1826))
-    assert ("case.end_retention", kept.id) in [one[:2] for one in desk.work.asked]
+    assert ended(desk, kept.until - timedelta(days=1)) == []
+    assert ended(desk, kept.until) == [kept.id]
     told = desk.cases.task(second).instructions
     assert {(one.purpose, one.fate) for one in told} == {(ADVICE, FateKind.ERASE), (AML, FateKind.RETAIN)}
 

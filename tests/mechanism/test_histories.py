@@ -40,6 +40,7 @@ from app.vault.tombstones import Tombstones
 from tests.databases import postgres_database, postgres_url, sqlite_database
 from tests.mechanism.history_worker import Op, outcomes, scope_of, secret, target_of
 from tests.mechanism.vaults import SetClock, open_vault
+from tests.waiting import PATIENCE
 
 PROVE = os.environ.get("REGARD_TEST_PROVE") == "1"
 SEEDS = range(200 if PROVE else 3)
@@ -296,7 +297,7 @@ def pg_copy(url: str) -> Iterator[str]:
     source, name = url.rsplit("/", 1)[1], f"c_{secrets.token_hex(8)}"
     server = create_engine(postgres_url("postgres"), isolation_level="AUTOCOMMIT", pool_size=1)
     with server.connect() as connection:
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE
         # The server notices that a killed client is gone only once it has done what it was told.
         asked = text("SELECT count(*) FROM pg_stat_activity WHERE datname = :name")
         while connection.execute(asked, {"name": source}).scalar_one():
