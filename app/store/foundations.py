@@ -33,6 +33,12 @@ def _looking(engine: Engine) -> Connection:
     return engine.connect().execution_options(regard_read=True)
 
 
+def file_of(database: Engine) -> Path:
+    """Return the file that an address of SQLite leads to, however it is spelt."""
+    with _looking(database) as connection:
+        return Path(str(connection.execute(_OPEN_FILE).scalar_one()))
+
+
 def _one_file(first: Connection, second: Connection) -> bool:
     files = [connection.execute(_OPEN_FILE).scalar_one() for connection in (first, second)]
     return all(files) and Path(files[0]).samefile(files[1])

@@ -84,6 +84,12 @@ class ExtraMissing(UnfitDeployment):
         super().__init__(f"REGARD_KEY_PROVIDER: {kind.value} needs its library: pip install 'regard[{kind.value}]'")
 
 
+class WorkerRunning(UnfitDeployment):
+    """Another process carries out the durable work of this deployment."""
+
+    code = "worker_running"
+
+
 class ProviderRefused(UnfitDeployment):
     """The key provider does not answer, or refuses, and without it there is nothing to serve yet."""
 

@@ -27,12 +27,13 @@ from app.store.leaves import LeafStore
 from app.store.restores import partitions
 from app.store.sealedfiles import SealedFolder
 from app.store.unit import Units
+from app.store.workerrole import RoleTakenError, WorkerRole
 from app.vault.core import Vault
 from app.vault.errors import ProviderUnavailable
 from app.vault.keys import KeyClass, Scope
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work
-from app.wiring.founding import ProviderRefused, SchemaBehind, found, look, refuse_one_database
+from app.wiring.founding import ProviderRefused, SchemaBehind, WorkerRunning, found, look, refuse_one_database
 from app.wiring.ledgerkeys import ledger_signer
 from app.wiring.mail import hand_over_to, mailer
 from app.wiring.pooling import expire_pool
@@ -53,6 +54,12 @@ _NOT_PERMITTED = "42501"
 """PostgreSQL: insufficient_privilege."""
 _OWN = SubjectRef("house")
 """Under whose keys a controller's own secrets rest: ledger entries about nobody, mail on its way."""
+
+
+_RUNNING = (
+    "another process, as executor {!r}, carries out the work of this deployment already: end it first. "
+    "On PostgreSQL several may run, each with a REGARD_EXECUTOR of its own"
+)
 
 
 class UnknownControllerError(LookupError):
@@ -77,6 +84,7 @@ class House:
     units: Units
     profiles: Profiles
     work: DurableWork
+    role: WorkerRole
     seals: OwnSeals
     casework: Casework
     consentwork: ConsentWork
@@ -87,15 +95,29 @@ class House:
     def start(self) -> None:
         """Replay what a restored database brought back; then carry out the durable work, place ledger entries.
 
-        Raises one of `restoring.REFUSALS`, or `ProviderRefused`: this deployment must not serve as it is.
+        Raises one of `restoring.REFUSALS`, `ProviderRefused` or `WorkerRunning`: it must not serve as it is.
         """
+        self._take_role()
+        try:
+            self._look_before_serving()
+        except BaseException:
+            self.role.give_up()
+            raise
+        self.work.launch()
+        self.integrator.start()
+
+    def _take_role(self) -> None:
+        try:
+            self.role.take()
+        except RoleTakenError:
+            raise WorkerRunning(_RUNNING.format(self.settings.executor)) from None
+
+    def _look_before_serving(self) -> None:
         try:
             self.restoring.before_serving()
         except ProviderUnavailable as refused:
             raise _provider_refused(refused) from None
         self._ask_provider()
-        self.work.launch()
-        self.integrator.start()
 
     def _ask_provider(self) -> None:
         """Have the log say that the key provider refuses; a deployment that has no key yet has nothing to serve."""
@@ -111,6 +133,7 @@ class House:
         """Stop the durable work and the integrator, and let go of both databases."""
         self.work.stop()
         self.integrator.stop()
+        self.role.give_up()
         self.records.dispose()
         self.keys.dispose()
 
@@ -169,6 +192,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
         units=units,
         profiles=profiles,
         work=work,
+        role=WorkerRole(records, settings.executor),
         seals=sealer,
         casework=casework,
         consentwork=consentwork,
