@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ AGE = timedelta(seconds=60)
 LONGEST = 8 * 1024
 """Characters; a longer proof is refused unread."""
 _PUBLIC = frozenset({"kty", "crv", "x", "y", "kid", "use", "alg", "key_ops"})
+_JTI = re.compile(r"[\x21-\x7e]{16,256}")
+"""Long enough to be unique (RFC 9449 section 4.2), and nothing that a digest or a store could not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def _open(proof: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         jwk = _own_key(header)
         payload = jwt.PyJWS().decode_complete(proof, jwt.PyJWK(dict(jwk), "ES256").key, algorithms=["ES256"])["payload"]
         claims = json.loads(payload)
-    except (jwt.PyJWTError, ValueError, KeyError, TypeError):
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError, RecursionError):
         raise BadProof("not a proof signed with its own ES256 key") from None
     if not isinstance(claims, dict):
         raise BadProof("no claims")
@@ -168,8 +171,8 @@ def _moment(claims: Mapping[str, Any], now: datetime) -> datetime:
 
 def _jti(claims: Mapping[str, Any]) -> str:
     jti = claims.get("jti")
-    if not isinstance(jti, str) or not 16 <= len(jti) <= 256:
-        raise BadProof("no jti of 16 to 256 characters")
+    if not isinstance(jti, str) or not _JTI.fullmatch(jti):
+        raise BadProof("no jti of 16 to 256 visible ASCII characters")
     return jti
 
 

@@ -27,6 +27,8 @@ LONGEST_LIFE: Final = timedelta(minutes=5)
 LONGEST: Final = 8 * 1024
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,64}")
 """What an id of a client can look like: nothing else is looked up."""
+_JTI: Final = re.compile(r"[\x21-\x7e]{16,256}")
+"""Nothing that a digest or a store could not take."""
 _SIGNATURES: Final = jwt.PyJWS()
 
 
@@ -72,8 +74,8 @@ def verify(assertion: str, client: Client, *, issuer: str, now: datetime) -> Ass
         raise InvalidClient("aud must be exactly the issuer")
     expires = _check_times(claims, now)
     jti = claims.get("jti")
-    if not isinstance(jti, str) or not 16 <= len(jti) <= 256:
-        raise InvalidClient("jti of 16 to 256 characters required")
+    if not isinstance(jti, str) or not _JTI.fullmatch(jti):
+        raise InvalidClient("jti of 16 to 256 visible ASCII characters required")
     return Assertion(client.id, jti, expires)
 
 
@@ -83,7 +85,7 @@ def _signed(assertion: str, client: Client) -> Mapping[str, Any]:
         # PyJWS checks header and signature only: the clock is ours (injected), not PyJWT's.
         payload = _SIGNATURES.decode_complete(assertion, key, algorithms=["ES256"])["payload"]
         claims = json.loads(payload)
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         raise InvalidClient("the assertion is not signed with a registered ES256 key") from None
     if not isinstance(claims, dict):
         raise InvalidClient("malformed client assertion")

@@ -547,6 +547,7 @@ def _strangers(at: Any) -> Iterator[dict[str, str]]:
         who.assertion(jti=None),
         who.assertion(sub="rival"),
         who.assertion(headers={"kid": "none"}),
+        who.assertion(jti="\ud800" * 16),
     ]
     claims = {"iss": "reader", "sub": "reader", "aud": ISSUER, "iat": now, "exp": now + 60}
     strange = ("nobody", "", "\x00", "a\x00b", "\ud800", "x" * 5000, 7.5, True, [], ["reader"], {})
@@ -582,14 +583,35 @@ def test_a_proof_that_says_anything_else_is_none(house: BadHouse) -> None:
             refused(house, answer, 401, why=(name, str(hostile)[:20]))
 
 
-def proven(house: BadHouse, said: Mapping[str, Any]) -> dict[str, str]:
-    """Headers with a proof signed with the component's own key, some of its claims replaced."""
+HOSTILE: Mapping[str, Mapping[str, Any] | bytes] = {
+    "an id of lone surrogates": {"jti": "\ud800" * 16},
+    "an id of NULs": {"jti": "\x00" * 16},
+    "depth": b"[" * 5000,
+    "depth of one claim": b'{"jti": ' + b"[" * 5000,
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_whatever_a_key_of_ones_own_has_signed_is_refused_as_a_bad_proof(house: BadHouse, what: str) -> None:
+    """RFC 9449 section 4.3: anybody can make a key and sign what no store could take and no reader get through."""
+    answer = house.at.web.get("/api/v1/consents", headers=proven(house, HOSTILE[what]), base_url=ISSUER)
+    refused(house, answer, 401, why=what)
+    headers = proven(house, HOSTILE[what], "POST", "/oauth/introspect")
+    answer = house.at.web.post("/oauth/introspect", data={"token": MARK}, headers=headers, base_url=ISSUER)
+    assert oauth_refused(house, answer, what) == "invalid_dpop_proof"
+
+
+def proven(
+    house: BadHouse, said: Mapping[str, Any] | bytes, method: str = "GET", path: str = "/api/v1/consents"
+) -> dict[str, str]:
+    """Headers with a proof signed with the component's own key, some of its claims replaced, or all it says."""
     who = house.at.reader
     secret = house.token(who, Scope.CONSENTS_READ)
-    good = who.prover.prove("GET", f"{ISSUER}/api/v1/consents", access_token=secret)
+    good = who.prover.prove(method, ISSUER + path, access_token=secret)
     header = jwt.get_unverified_header(good)
-    claims = {**jwt.decode(good, options={"verify_signature": False}), **said}
-    proof = PyJWS().encode(json.dumps(claims).encode(), who.prover._key, algorithm="ES256", headers=header)
+    if not isinstance(said, bytes):
+        said = json.dumps({**jwt.decode(good, options={"verify_signature": False}), **said}).encode()
+    proof = PyJWS().encode(said, who.prover._key, algorithm="ES256", headers=header)
     return {"Authorization": f"DPoP {secret}", "DPoP": proof}
 
 

@@ -256,6 +256,11 @@ def _none(who: Component) -> str:
     return jwt.encode(claims, None, algorithm="none")
 
 
+def _deep(who: Component) -> str:
+    """Signed by its own key, and deeper than anybody reads."""
+    return jwt.PyJWS().encode(b"[" * 5000, who.key, algorithm="ES256", headers={"kid": who.kid})
+
+
 BAD: dict[str, Callable[[Component], str]] = {
     "alg none": _none,
     "alg HS256": lambda who: jwt.encode({"sub": who.record.id}, "x" * 32, algorithm="HS256", headers={"kid": who.kid}),
@@ -268,6 +273,9 @@ BAD: dict[str, Callable[[Component], str]] = {
     "ends too late": lambda who: who.assertion(exp=int(START.timestamp()) + 3600),
     "from the future": lambda who: who.assertion(iat=int(START.timestamp()) + 61),
     "no jti": lambda who: who.assertion(jti=None),
+    "a jti of lone surrogates": lambda who: who.assertion(jti="\ud800" * 16),
+    "a jti of NULs": lambda who: who.assertion(jti="\x00" * 16),
+    "claims of great depth": _deep,
     "issuer is another": lambda who: who.assertion(iss="reader"),
     "unknown client": lambda who: who.assertion(iss="nobody", sub="nobody"),
     "sub is a number": lambda who: who.assertion(sub=7),

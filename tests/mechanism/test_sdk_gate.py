@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from flask import Flask
+from jwt.api_jws import PyJWS
 
 from app.sdk import scopes
 from app.sdk.client import Authority
-from app.sdk.dpop import Prover, new_key
+from app.sdk.dpop import Prover, new_key, public_jwk
 from app.sdk.errors import Malformed, Refused, Unreachable
 from app.sdk.gate import Deny, Gate, Permit, Reason
 from app.sdk.scopes import SENTENCES, Scope
@@ -112,6 +113,9 @@ def test_a_stolen_token_or_a_replayed_proof_opens_nothing(house: House, reader: 
     denied(gate.check(Wire("GET", URL, stolen), "budget", [BALANCES]), Reason.OTHER_KEY)
     bare = {"Authorization": f"DPoP {token.secret}"}
     denied(gate.check(Wire("GET", URL, bare), "budget", [BALANCES]), Reason.BAD_PROOF)
+    header = {"typ": "dpop+jwt", "jwk": public_jwk(thief._key)}
+    deep = PyJWS().encode(b"[" * 5000, thief._key, algorithm="ES256", headers=header)
+    denied(gate.check(Wire("GET", URL, {**bare, "DPoP": deep}), "budget", [BALANCES]), Reason.BAD_PROOF)
     good = Wire("GET", URL, reader.headers(token, "GET", URL))
     assert isinstance(gate.check(good, "budget", [BALANCES]), Permit)
     denied(gate.check(good, "budget", [BALANCES]), Reason.REPLAYED)
