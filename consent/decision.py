@@ -193,7 +193,8 @@ def decide(question: Question, facts: Facts) -> Permit | Deny:
     if found:
         ordered = tuple(sorted(found, key=ORDER.__getitem__))
         return Deny(ordered[0], ordered)
-    stands_on = facts.consent if _needs_agreement(question, facts) else None
+    named = question.consent is not None
+    stands_on = facts.consent if named or _needs_agreement(question, facts) else None
     return Permit(obligations, stands_on.id if stands_on else None, stands_on.version if stands_on else None)
 
 
@@ -317,7 +318,8 @@ def _other_basis_holds(question: Question, facts: Facts, purpose: Purpose) -> bo
 
 
 def _check_consent(question: Question, facts: Facts) -> Iterator[Reason]:
-    if not _needs_agreement(question, facts):
+    # a question that names a consent stands and falls with it, whatever the purpose rests on by now
+    if question.consent is None and not _needs_agreement(question, facts):
         return
     consent = facts.consent
     if consent is None or question.consent not in (None, consent.id):
@@ -459,7 +461,7 @@ def _check_frequency(question: Question, facts: Facts) -> Iterator[Reason]:
         return
     if consent.attended_only:
         yield Reason.ATTENDED_ONLY
-    most = min(consent.terms.frequency_per_day, purpose.reads_per_day, MOST_UNATTENDED_READS)
+    most = min(consent.unattended_per_day, purpose.reads_per_day, MOST_UNATTENDED_READS)
     if question.opens_read and facts.unattended_reads >= most:
         yield Reason.FREQUENCY_EXCEEDED
 

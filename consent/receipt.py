@@ -277,7 +277,7 @@ def _ours(record: Consent, history: Sequence[Event], subject_handle: str, head: 
         "gpc": page.gpc if page is not None else None,
         "evidence": [encode(part.given.evidence) for part in record.parts],
         "institution": record.institution,
-        "frequency_per_day": terms.frequency_per_day,
+        "frequency_per_day": record.unattended_per_day,
         "attended_only": record.attended_only,
         "data_life_days": terms.data_life_days,
         "supersedes": terms.supersedes,

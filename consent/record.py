@@ -104,6 +104,9 @@ _REST: Mapping[SuspensionReason, frozenset[ActorKind]] = {
 }
 
 
+_ONE_TIME = timedelta(days=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one authoriser agreed to."""
@@ -154,6 +157,16 @@ class Consent:
     def valid_until(self) -> datetime | None:
         """Return the end of the shortest live part; None before anyone agreed."""
         return min((part.given.valid_until for part in self.parts), default=None)
+
+    @property
+    def unattended_per_day(self) -> int:
+        """Return how often it may be read in 24 hours while nobody is there; at most once where it is for one time.
+
+        One time is an agreement of one day (consent rule 13).
+        """
+        asked, until = self.terms.frequency_per_day, self.valid_until
+        once = self.given_at is not None and until is not None and until - self.given_at <= _ONE_TIME
+        return min(asked, 1) if once else asked
 
     @property
     def due_at(self) -> datetime | None:

@@ -441,3 +441,29 @@ def test_a_party_of_another_id_or_component_is_nobody() -> None:
     assert decide(replace(QUESTION, component=ComponentId("x")), FACTS).reason is Reason.COMPONENT_UNKNOWN
     assert not _permits(replace(QUESTION, categories=frozenset({OLDER})), FACTS)
     assert LIVE.state is State.ACTIVE
+
+
+def test_an_agreement_for_one_time_is_read_once() -> None:
+    """Consent rule 13: one day is one time, however often the purpose may be read."""
+    once = replace(FACTS, consent=fold(CONSENT, (REQUESTED, given_by(days=1, at=QUESTION.at))))
+    assert isinstance(decide(UNATTENDED, once), Permit)
+    for counted in (1, 2):
+        assert decide(UNATTENDED, replace(once, unattended_reads=counted)) == Deny(
+            Reason.FREQUENCY_EXCEEDED, (Reason.FREQUENCY_EXCEEDED,)
+        )
+    longer = replace(FACTS, consent=fold(CONSENT, (REQUESTED, given_by(days=2, at=QUESTION.at))))
+    assert isinstance(decide(UNATTENDED, replace(longer, unattended_reads=1)), Permit)
+
+
+def test_a_purpose_that_rests_on_something_else_by_now_revives_no_agreement() -> None:
+    """A token names the agreement it stands on: withdrawn, it stays withdrawn under whatever pack is adopted next."""
+    policy = with_purpose(POLICY, OVERVIEW, basis=LegalBasis.LEGITIMATE_INTERESTS)
+    named = replace(QUESTION, consent=CONSENT)
+    gone = after(ev.Withdrawn(NOW, SUBJECT, Channel.PAGE, None, False))
+    ended = decide(named, replace(FACTS, policy=policy, consent=gone))
+    assert isinstance(ended, Deny)
+    assert set(ended.all_reasons) == {Reason.CONSENT_WITHDRAWN, Reason.BASIS_CHANGED}
+    live = decide(named, replace(FACTS, policy=policy))
+    assert isinstance(live, Deny)
+    assert live.reason is Reason.BASIS_CHANGED
+    assert isinstance(decide(QUESTION, replace(FACTS, policy=policy)), Permit), "without one the pack's basis counts"

@@ -93,7 +93,7 @@ def view_of(consent: Consent) -> ConsentView:
         accounts=frozenset(),
         parties=consent.readers,
         valid_until=consent.valid_until,
-        reads_per_day=terms.frequency_per_day,
+        reads_per_day=consent.unattended_per_day,
         connection=terms.connection or "",
     )
 
