@@ -51,17 +51,10 @@ class Nonces:
         return hmac.new(self._key, b"dpop nonce" + stamp, hashlib.sha256).digest()[:_MAC_BYTES]
 
 
-def verify(
-    proof: str | None,
-    *,
-    method: str,
-    url: str,
-    now: datetime,
-    replays: Replays,
-    nonces: Nonces,
-    access_token: str | None = None,
-) -> str:
-    """Check a proof completely and spend its `jti`; return the key's thumbprint.
+def check(
+    proof: str | None, *, method: str, url: str, now: datetime, nonces: Nonces, access_token: str | None = None
+) -> dpop.Proof:
+    """Check a proof completely but for replay; the caller `spend`s it, once it knows that somebody stands behind it.
 
     Raises `InvalidDpopProof`, or `UseDpopNonce` for a proof that is good but for its nonce.
     """
@@ -72,6 +65,10 @@ def verify(
     except BadProof as fault:
         raise InvalidDpopProof(fault.reason) from None
     nonces.check(good.nonce, now)
-    if not replays.spend("dpop", good.jkt, good.jti, good.until):
+    return good
+
+
+def spend(proof: dpop.Proof, replays: Replays) -> None:
+    """Spend the `jti` of a proof that holds; raises `InvalidDpopProof` when it was spent before."""
+    if not replays.spend("dpop", proof.jkt, proof.jti, proof.until):
         raise InvalidDpopProof("jti was used before")
-    return good.jkt

@@ -583,6 +583,20 @@ def test_a_proof_that_says_anything_else_is_none(house: BadHouse) -> None:
             refused(house, answer, 401, why=(name, str(hostile)[:20]))
 
 
+def test_whoever_has_no_good_token_makes_us_remember_nothing(house: BadHouse) -> None:
+    """RFC 9449 section 11.1: ids of proofs are kept, so a proof costs a row only with a token that stands behind it."""
+    thief, own = Prover(new_key(), house.at.clock.now), house.token(house.at.reader, Scope.CONSENTS_READ)
+    spent = len(house.at.rows("oauth_spent_ids"))
+    for secret in (MARK, own):  # a token that never was; a good one under a key that is not its own
+        for method, path in (("GET", "/api/v1/consents"), ("POST", "/oauth/introspect")):
+            proof = thief.prove(method, ISSUER + path, access_token=secret)
+            headers = {"Authorization": f"DPoP {secret}", "DPoP": proof}
+            data = {"token": MARK} if method == "POST" else None
+            answer = house.at.web.open(path, method=method, data=data, headers=headers, base_url=ISSUER)
+            assert answer.status_code == 401, (secret, path)
+    assert len(house.at.rows("oauth_spent_ids")) == spent
+
+
 HOSTILE: Mapping[str, Mapping[str, Any] | bytes] = {
     "an id of lone surrogates": {"jti": "\ud800" * 16},
     "an id of NULs": {"jti": "\x00" * 16},

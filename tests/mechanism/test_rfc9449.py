@@ -139,7 +139,9 @@ def test_a_jti_is_good_once_for_each_key(key: ec.EllipticCurvePrivateKey) -> Non
     once, nonces = _Once(), rfc9449.Nonces(b"k" * 32, required=False)
 
     def present(proof: str) -> str:
-        return rfc9449.verify(proof, method="POST", url=URL, now=NOW, replays=once, nonces=nonces)
+        good = rfc9449.check(proof, method="POST", url=URL, now=NOW, nonces=nonces)
+        rfc9449.spend(good, once)
+        return good.jkt
 
     proof = _signed(key, {})
     assert present(proof)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from app.http.oauth.models import ClientModel
 from app.http.oauth.requests import OAuthRequest
 from app.http.oauth.validity import standing
+from app.sdk.dpop import Proof
 from app.tokens import rfc7523, rfc9449
 from app.tokens.errors import InvalidClient, InvalidToken
 
@@ -40,21 +41,27 @@ def by_own_token(server: Server, request: OAuthRequest) -> ClientModel | None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "dpop" or not secret:
         return None
-    jkt = prove(server, request, access_token=secret)
+    proof = _checked(server, request, secret)
     found = standing(server.services, server.unit, secret, server.services.issuer)
-    if found is None or found.token.jkt != jkt:
+    if found is None or found.token.jkt != proof.jkt:
         raise InvalidToken("the token is not valid, or not bound to this key")
+    rfc9449.spend(proof, server.replays)  # last: nobody without a good token makes us write
     return ClientModel(found.client)
 
 
-def prove(server: Server, request: OAuthRequest, *, access_token: str | None = None) -> str:
-    """Check the DPoP proof of this request and return its key's thumbprint (RFC 9449)."""
-    return rfc9449.verify(
+def prove(server: Server, request: OAuthRequest) -> str:
+    """Check the DPoP proof of a client that is known by now and return its key's thumbprint (RFC 9449)."""
+    proof = _checked(server, request, None)
+    rfc9449.spend(proof, server.replays)
+    return proof.jkt
+
+
+def _checked(server: Server, request: OAuthRequest, access_token: str | None) -> Proof:
+    return rfc9449.check(
         request.headers.get("DPoP"),
         method=request.method,
         url=request.url,
         now=server.now,
-        replays=server.replays,
         nonces=server.services.nonces,
         access_token=access_token,
     )

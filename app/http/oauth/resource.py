@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from app.http.doors import ClientActor
 from app.http.oauth.services import OAuthServices
 from app.http.oauth.validity import Standing, standing
+from app.sdk.dpop import Proof
 from app.tokens import rfc9449
 from app.tokens.errors import InsufficientScope, InvalidToken, TokenError
 from consent.vocabulary import ControllerId, PartyId
@@ -46,22 +47,24 @@ class PresentedTokens:
         scheme, _, secret = headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "dpop" or not secret:
             raise InvalidToken("a DPoP-bound token is required")
-        now = self._services.clock.now()
+        proof = self._proof(headers, method, url, secret)
         with self._services.units() as unit:
-            jkt = rfc9449.verify(
-                headers.get("DPoP"),
-                method=method,
-                url=self._services.issuer + urlsplit(url).path,
-                now=now,
-                replays=unit.tokens,
-                nonces=self._services.nonces,
-                access_token=secret,
-            )
             found = standing(self._services, unit, secret, self._services.issuer)
+            if found is None or found.token.jkt != proof.jkt:
+                raise InvalidToken("the token is not valid, or not bound to this key")
+            rfc9449.spend(proof, unit.tokens)  # last: nobody without a good token makes us write
             unit.commit()
-        if found is None or found.token.jkt != jkt:
-            raise InvalidToken("the token is not valid, or not bound to this key")
         return found
+
+    def _proof(self, headers: Mapping[str, str], method: str, url: str, secret: str) -> Proof:
+        return rfc9449.check(
+            headers.get("DPoP"),
+            method=method,
+            url=self._services.issuer + urlsplit(url).path,
+            now=self._services.clock.now(),
+            nonces=self._services.nonces,
+            access_token=secret,
+        )
 
 
 def challenge(issuer: str, error: TokenError | None = None) -> str:
