@@ -1,8 +1,9 @@
 """The pull side of the holder protocol: a holder answers every task from four callbacks (dsar.md section 4).
 
 Records travel as they lie: sealed. The holder needs no key to answer, and what it sends can only be opened by the
-authority. An answer is on disk before it is sent, so that a task taken up again after a crash is answered the same.
-Leaves out the push side and message signatures: the calls are made with the component's own DPoP-bound token.
+authority. An answer is on disk before it is sent, and what an erasure found is on disk before the first record goes, so
+that a task taken up again after a crash is answered the same. Leaves out the push side and message signatures: the
+calls are made with the component's own DPoP-bound token.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -96,7 +97,7 @@ class Task:
 
 
 Find = Callable[[Task], Iterable[Found]]
-"""All records of `task.subject`, every category."""
+"""All records of `task.subject`, every category; asked before an erasure too."""
 Erase = Callable[[Task, str], int]
 """Remove all records of the subject in one category, return how many went; doing it twice is harmless."""
 Rectify = Callable[[Task, Change], int]
@@ -138,15 +139,16 @@ class Holder:
 
     def answer(self, task: Task) -> None:
         """Do one task and send its answer; a task answered before is answered the same, and done no second time."""
-        kept = self._kept(task)
+        place = self._place(task)
+        kept = _read(place)
         answer = kept if kept is not None else self._done(task)
         if kept is None and _lasting(task, answer):
-            self._keep(task, answer)
+            _write(place, answer)
         try:
             self._send(task, answer)
         except Refused as refusal:
             if refusal.error == _UPLOAD_DIFFERS:
-                self._place(task).unlink(missing_ok=True)  # it lost the records: the next time they are sent again
+                place.unlink(missing_ok=True)  # the next time it is made, and records are sent, anew
             raise
 
     def _send(self, task: Task, answer: Mapping[str, Any]) -> None:
@@ -160,7 +162,7 @@ class Holder:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever a component's own callback raises is its answer: error
             code = fault.code if isinstance(fault, SdkError) else "callback_failed"
-            return {"status": Status.ERROR, "reason": code, "categories": []}
+            return _failed(code)
 
     def _search(self, task: Task) -> dict[str, Any]:
         counts, digest = self._send_parts(task, self._find(task))
@@ -168,27 +170,43 @@ class Holder:
         return _answer(Status.FOUND if results else Status.NONE, results, digest)
 
     def _erasure(self, task: Task) -> dict[str, Any]:
-        """Categories with a reason to stay, stay whole; those for a cohort are handed over first, then removed."""
-        retained = {one.category: one for one in task.instructions if one.fate is Fate.RETAIN}
+        """Categories with a reason to stay, stay whole; those for a cohort are handed over first, then removed.
+
+        What is taken up again hands over nothing and counts nothing anew: some of it may be gone already.
+        """
+        retained = _kept_whole(task)
         gone = {one.category for one in task.instructions} - retained.keys()
         pooled = {one.category for one in task.instructions if one.fate is Fate.ANONYMISE} & gone
-        found = list(self._find(task)) if retained or pooled else []
-        digest = self._send_parts(task, [one for one in found if one.category in pooled])[1] if pooled else None
-        results = [self._erased(task, category, pooled=category in pooled) for category in sorted(gone)]
-        results += _retained(found, retained)
-        return _answer(_overall(results), results, digest)
+        begun = _read(self._place(task, "begun")) or self._begin(task, pooled)
+        counts: dict[str, int] = begun["counts"]
+        results = [self._erased(task, name, counts.get(name, 0), pooled=name in pooled) for name in sorted(gone)]
+        results += _retained(counts, retained)
+        return _answer(_overall(results), results, begun["digest"])
 
-    def _erased(self, task: Task, category: str, *, pooled: bool) -> dict[str, Any]:
-        count = self._erase(task, category)
-        status = Status.ANONYMISED if pooled else Status.ERASED
-        return _result(category, status if count else Status.NONE, count)
+    def _begin(self, task: Task, pooled: Collection[str]) -> dict[str, Any]:
+        """Hand over what goes to a cohort, then note what there is; nothing is removed before that is on disk.
+
+        It stays there: an answer that is refused later is made from it again.
+        """
+        counts: dict[str, int] = {}
+        found = _counting(self._find(task), counts)
+        _, digest = self._send_parts(task, (one for one in found if one.category in pooled))
+        begun = {"counts": counts, "digest": digest}
+        _write(self._place(task, "begun"), begun)
+        return begun
+
+    def _erased(self, task: Task, category: str, noted: int, *, pooled: bool) -> dict[str, Any]:
+        """Remove a category of which `noted` records were there; what was handed over is counted as it was then."""
+        count = max(noted, self._erase(task, category))
+        if pooled and noted:
+            return _result(category, Status.ANONYMISED, noted)
+        return _result(category, Status.ERASED if count else Status.NONE, count)
 
     def _verification(self, task: Task) -> dict[str, Any]:
-        retained = {one.category: one for one in task.instructions if one.fate is Fate.RETAIN}
-        found = list(self._find(task))
-        left = _counts(one for one in found if one.category not in retained)
+        retained, counts = _kept_whole(task), _counts(self._find(task))
+        left = {category: count for category, count in counts.items() if category not in retained}
         results = [_result(category, Status.FOUND, count) for category, count in sorted(left.items())]
-        results += _retained(found, retained)
+        results += _retained(counts, retained)
         return _answer(Status.FOUND if left else _overall(results), results)
 
     def _rectification(self, task: Task) -> dict[str, Any]:
@@ -216,26 +234,9 @@ class Holder:
             digest.update(part)
         return counts, digest.hexdigest() if counts else None
 
-    def _kept(self, task: Task) -> dict[str, Any] | None:
-        try:
-            kept: dict[str, Any] = json.loads(self._place(task).read_bytes())
-        except FileNotFoundError:
-            return None
-        return kept
-
-    def _keep(self, task: Task, answer: Mapping[str, Any]) -> None:
-        place = self._place(task)
-        draft = place.with_suffix(".draft")
-        with draft.open("wb") as file:
-            file.write(json.dumps(answer).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(place)
-        sync_folder(place.parent)
-
-    def _place(self, task: Task) -> Path:
+    def _place(self, task: Task, kind: str = "json") -> Path:
         """The file's name is a digest: a task's id comes from outside."""
-        return self._answers / (hashlib.sha256(task.id.encode()).hexdigest() + ".json")
+        return self._answers / f"{hashlib.sha256(task.id.encode()).hexdigest()}.{kind}"
 
 
 _DOING: Mapping[Kind, Callable[[Holder, Task], dict[str, Any]]] = {
@@ -253,6 +254,29 @@ def _lasting(task: Task, answer: Mapping[str, Any]) -> bool:
     return answer["status"] != Status.ERROR and not leftover
 
 
+def _read(place: Path) -> dict[str, Any] | None:
+    try:
+        said: dict[str, Any] = json.loads(place.read_bytes())
+    except FileNotFoundError:
+        return None
+    return said
+
+
+def _write(place: Path, said: Mapping[str, Any]) -> None:
+    """Write a file that is there as a whole, on disk, or not at all."""
+    draft = place.with_suffix(".draft")
+    with draft.open("wb") as file:
+        file.write(json.dumps(said).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(place)
+    sync_folder(place.parent)
+
+
+def _kept_whole(task: Task) -> dict[str, Instruction]:
+    return {one.category: one for one in task.instructions if one.fate is Fate.RETAIN}
+
+
 def _counting(found: Iterable[Found], counts: dict[str, int]) -> Iterable[Found]:
     """Let records through and count them by category."""
     for one in found:
@@ -267,8 +291,7 @@ def _counts(found: Iterable[Found]) -> dict[str, int]:
     return counts
 
 
-def _retained(found: Iterable[Found], retained: Mapping[str, Instruction]) -> list[dict[str, Any]]:
-    counts = _counts(one for one in found if one.category in retained)
+def _retained(counts: Mapping[str, int], retained: Mapping[str, Instruction]) -> list[dict[str, Any]]:
     return [
         {
             **_result(category, Status.RETAINED, count),
@@ -277,6 +300,7 @@ def _retained(found: Iterable[Found], retained: Mapping[str, Instruction]) -> li
             "until": retained[category].until,
         }
         for category, count in sorted(counts.items())
+        if category in retained
     ]
 
 
@@ -290,6 +314,10 @@ def _overall(results: Iterable[Mapping[str, Any]]) -> Status:
 
 def _result(category: str, status: Status, count: int) -> dict[str, Any]:
     return {"category": category, "status": status.value, "count": count}
+
+
+def _failed(code: str) -> dict[str, Any]:
+    return {"status": Status.ERROR, "reason": code, "categories": []}
 
 
 def _answer(status: Status, results: list[dict[str, Any]], digest: str | None = None) -> dict[str, Any]:

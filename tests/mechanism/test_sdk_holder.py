@@ -190,6 +190,91 @@ def test_a_lost_answer_is_repeated_and_nothing_is_done_twice(
     assert said[0]["categories"] == [result("a", "erased", 3), result("b", "erased", 1)]
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def cut_off(rows: Database, monkeypatch: pytest.MonkeyPatch, after: int, with_: BaseException) -> None:
+    """Let `erase` do its work and end with `with_` instead of an answer, the `after`-th time it is called."""
+    erase = rows.erase
+
+    def ending(task: Task, category: str) -> int:
+        count = erase(task, category)
+        if rows.erasures == after:
+            raise with_
+        return count
+
+    monkeypatch.setattr(rows, "erase", ending)
+
+
+PLAIN = [instruct("a", "erase"), instruct("b", "erase")]
+POOLED = [instruct("a", "anonymise", cohort="c1"), instruct("b", "erase")]
+KEPT = [instruct("a", "erase"), instruct("b", "retain", until="2031-01-01", legal_ref="law")]
+RETAINED = result("b", "retained", 1, purpose="budget", reason="law", until="2031-01-01")
+
+
+@pytest.mark.parametrize(
+    ("told", "after", "status", "results"),
+    [
+        (PLAIN, 1, "erased", [result("a", "erased", 3), result("b", "erased", 1)]),
+        (PLAIN, 2, "erased", [result("a", "erased", 3), result("b", "erased", 1)]),
+        (POOLED, 1, "anonymised", [result("a", "anonymised", 3), result("b", "erased", 1)]),
+        (POOLED, 2, "anonymised", [result("a", "anonymised", 3), result("b", "erased", 1)]),
+        (KEPT, 1, "retained", [result("a", "erased", 3), RETAINED]),
+    ],
+)
+def test_an_erasure_killed_before_its_answer_is_on_disk_is_answered_as_if_it_had_not_been(
+    at: Setting,
+    rows: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    told: list[dict[str, str]],
+    after: int,
+    status: str,
+    results: list[dict[str, Any]],
+) -> None:
+    """dsar rule 48, operations.md section 3: what was removed before the crash is counted, not answered as none."""
+    ask(at, "erase", instructions=told)
+    cut_off(rows, monkeypatch, after, Killed())
+    with pytest.raises(Killed):
+        made(at, rows, tmp_path).work()
+    assert at.doors.answers == []
+    made(at, rows, tmp_path).work()  # another process
+    handed = {"digest": hashlib.sha256(at.doors.parts["task_1", 1]).hexdigest()} if told is POOLED else {}
+    assert at.doors.answers == [("task_1", {"status": status, "categories": results, **handed})]
+    assert [key[1] for key in rows.rows if key[0] == WHO] == (["b"] if told is KEPT else [])
+
+
+def test_what_was_handed_over_before_a_crash_is_what_is_answered(
+    at: Setting, rows: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authority holds the answer's counts against the upload: another count would lose the cohort's records."""
+    ask(at, "erase", instructions=POOLED)
+    cut_off(rows, monkeypatch, 2, Killed())
+    with pytest.raises(Killed):
+        made(at, rows, tmp_path).work()
+    part = at.doors.parts["task_1", 1]
+    rows.rows[WHO, "a", "late"] = b"came afterwards"
+    made(at, rows, tmp_path).work()
+    assert at.doors.parts == {("task_1", 1): part}
+    assert at.doors.answers[0][1]["categories"][0] == result("a", "anonymised", part.count(b"\n"))
+    assert at.doors.answers[0][1]["digest"] == hashlib.sha256(part).hexdigest()
+    assert {key[0] for key in rows.rows} == {"pw_two"}
+
+
+def test_an_erasure_that_fails_in_the_middle_counts_what_went_the_first_time(
+    at: Setting, rows: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ask(at, "erase", instructions=PLAIN)
+    cut_off(rows, monkeypatch, 1, RuntimeError("disk gone: Jeanne Martin"))
+    made(at, rows, tmp_path).work()
+    made(at, rows, tmp_path).work()
+    (_, failed), (_, answer) = at.doors.answers
+    assert failed == {"status": "error", "reason": "callback_failed", "categories": []}
+    assert answer == {"status": "erased", "categories": [result("a", "erased", 3), result("b", "erased", 1)]}
+
+
 def test_a_failing_callback_is_an_error_that_names_no_data_and_is_tried_again(
     at: Setting, holder: Holder, rows: Database
 ) -> None:
