@@ -373,8 +373,8 @@ class CaseWork(Generic[Unit]):
     def _request_end(self, retention: str) -> str:
         with self._unit() as unit:
             kept = unit.desk.cases.retention(retention)
-            target = _last_target(unit, kept)
-        return self._eraser.request(f"era_{retention}", [target]).value
+            targets = _last_targets(unit, kept)
+        return self._eraser.request(f"era_{retention}", targets).value
 
     def _end(self, retention: str) -> str:
         """Mark the end, give the holder its task and forget who it was, all or nothing."""
@@ -477,11 +477,13 @@ def _ends_with(unit: CaseUnit, retention: StoredRetention) -> tuple[Selector, ..
     return tuple(selector for selector in _selectors(unit, retention) if selector not in kept)
 
 
-def _last_target(unit: CaseUnit, retention: StoredRetention) -> Target:
-    """The house's audit trail is the ledger's entries about the person: they have a class of keys of their own."""
+def _last_targets(unit: CaseUnit, retention: StoredRetention) -> tuple[Target, ...]:
+    """Of the house's audit trail: the ledger's entries, a class of keys of their own, and what copies had of it."""
+    whose = retention.controller, retention.subject
+    copied = Target(*whose, only=_ends_with(unit, retention))
     if retention.holder == HOUSE and retention.category == AUDIT_TRAIL:
-        return Target(retention.controller, retention.subject, classes=(KeyClass.AUDIT,))
-    return Target(retention.controller, retention.subject, only=_ends_with(unit, retention))
+        return (Target(*whose, classes=(KeyClass.AUDIT,)), copied)
+    return (copied,)
 
 
 def _rank(retention: StoredRetention) -> tuple[date, str]:

@@ -7,10 +7,16 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from consent.vocabulary import PurposeId
+from app.outbound.uploads import Whose
+from app.profiles import HOUSE
+from app.store.rows.keys import DataKeyRow
+from app.wiring import House
+from consent.vocabulary import ComponentId, PurposeId
+from dsar.holdings import AUDIT_TRAIL
 from dsar.ports import StoredRetention
-from dsar.vocabulary import FateKind
+from dsar.vocabulary import FateKind, TaskId
 from tests.contract import case_house as town
 
 
@@ -41,30 +47,78 @@ class Straight:
         return effect()
 
 
-def test_a_retention_ends_on_its_day_and_its_holder_is_told(
-    laid_records_url: str, laid_keys_url: str, tmp_path: Path
-) -> None:
-    house = town.open_house(tmp_path, laid_records_url, laid_keys_url, fresh=True)
+_TRAIL = {
+    "id": "ret_trail",
+    "holder": ComponentId(HOUSE),
+    "category": AUDIT_TRAIL,
+    "purpose": PurposeId("rights_requests"),
+}
+
+
+def _founded(folder: Path, records_url: str, keys_url: str) -> House:
+    house = town.open_house(folder, records_url, keys_url, fresh=True)
     house.work.migrate()
+    return house
+
+
+def _erased(house: House, *beside: dict[str, object]) -> tuple[town.Story, StoredRetention]:
+    """Erase a person but for the papers the law keeps, and what stays `beside` these: how it differs from them."""
     story = town.begin(house, rows=1)
+    house.casework.uploads.keep(
+        Whose(house.controller, story.subject), TaskId("task_own"), ComponentId(HOUSE), {AUDIT_TRAIL: [{"at": "then"}]}
+    )
     story.answer_all()
     town.decide(story)
     with story.desk() as desk:
         (reply,) = desk.cases.get(story.case).messages
         town.usecases.dispatch_message(desk, reply, channel="space", proof="posting")
     town.order_erasure(story)
-    house.casework.handlers()["case.run_erasure"](f"{story.case}/{story.gone}", Straight())
-    kept = story.holders[town.FILES].rows[0]
     with story.desk() as desk:
-        (retention,) = desk.cases.retentions(story.case)
+        (papers,) = desk.cases.retentions(story.case)
+        for other in beside:
+            desk.cases.add_retention(replace(papers, **other))
+    house.casework.handlers()["case.run_erasure"](f"{story.case}/{story.gone}", Straight())
+    return story, papers
+
+
+def _end(house: House, *retentions: str, days: int = 1827) -> None:
+    later = replace(house.casework, units=replace(house.units, clock=Later(days)))
+    for retention in retentions:
+        later.handlers()["case.end_retention"](retention, Straight())
+
+
+def _keys_left(story: town.Story) -> set[tuple[str, str, str]]:
+    query = select(DataKeyRow.key_class, DataKeyRow.holder, DataKeyRow.category)
+    with story.house.keys.connect() as connection:
+        return {tuple(row) for row in connection.execute(query.where(DataKeyRow.subject == story.subject))}
+
+
+def test_a_retention_ends_on_its_day_and_its_holder_is_told(
+    laid_records_url: str, laid_keys_url: str, tmp_path: Path
+) -> None:
+    house = _founded(tmp_path, laid_records_url, laid_keys_url)
+    story, retention = _erased(house)
+    kept = story.holders[town.FILES].rows[0]
     for days, ended in ((1820, False), (1827, True), (1828, True)):
-        later = replace(house.casework, units=replace(house.units, clock=Later(days)))
-        later.handlers()["case.end_retention"](retention.id, Straight())
+        _end(house, retention.id, days=days)
         assert town.gone(story, town.FILES, kept) is ended
     with story.desk() as desk:
         assert desk.cases.retention(retention.id).erased_at is not None
         told = desk.cases.open_tasks(town.FILES, limit=9)
         assert [task.instructions[0].fate for task in told] == [FateKind.RETAIN, FateKind.ERASE], "told once"
+    house.close()
+
+
+def test_after_the_last_retention_no_key_of_the_person_is_left(
+    laid_records_url: str, laid_keys_url: str, tmp_path: Path
+) -> None:
+    """The ledger's entries have a class of keys; what the copy had of the same category has another (rule 49)."""
+    house = _founded(tmp_path, laid_records_url, laid_keys_url)
+    story, papers = _erased(house, _TRAIL)
+    trail, of_papers = ("data", HOUSE, AUDIT_TRAIL), ("data", town.PARTIES[town.FILES], town.PAPERS)
+    assert _keys_left(story) == {("audit", HOUSE, "ledger"), trail, of_papers}
+    _end(house, papers.id, "ret_trail")
+    assert _keys_left(story) == set()
     house.close()
 
 
