@@ -6,6 +6,7 @@ answers are kept on the server, so that a reload or another language loses none.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,7 +23,8 @@ from consent import usecases
 from consent.decision import local_day
 from consent.errors import UnfitError
 from consent.events import AccessPath, Actor, ActorKind, Channel, Evidence
-from consent.journey import Answer, Fault, Offer, Outcome, Progress
+from consent.journey import Answer, Fault, Offer, Outcome, Progress, Refuse
+from consent.plain import canonical
 from consent.policy import Journey, StageKind
 from consent.proposal import Proposal
 from consent.record import Consent
@@ -46,6 +48,15 @@ class Question:
     @property
     def stage(self) -> StageKind:
         return self.progress.stage
+
+    @property
+    def seen(self) -> str:
+        """Return what the page's forms carry back: `stage.digest of the answers it was made from`.
+
+        An answer holds for the page it was given on, never for one that took its place (GDPR art. 4(11)).
+        """
+        kept = hashlib.sha256(canonical(machine.to_plain(self.progress))).hexdigest()
+        return f"{self.stage.value}.{kept[:32]}"
 
 
 def controller_of(journey: str) -> ControllerId | None:
@@ -207,9 +218,12 @@ def note_shown(question: Question) -> None:
     )
 
 
-def take(question: Question, answer: Answer) -> tuple[Fault, ...]:
-    """Take one answer; return its faults, which change nothing. What it decides and where it leads commit together."""
-    after = machine.step(question.offer, question.progress, answer)
+def take(question: Question, answer: Answer, seen: str) -> tuple[Fault, ...]:
+    """Take one answer, given on the page `seen`; return its faults, which change nothing.
+
+    What it decides and where it leads commit together.
+    """
+    after = _step(question, answer, seen)
     if isinstance(after, tuple):
         return after
     of = doors()
@@ -222,6 +236,17 @@ def take(question: Question, answer: Answer) -> tuple[Fault, ...]:
         else:
             _give(of, unit, question, after)
     return ()
+
+
+def _step(question: Question, answer: Answer, seen: str) -> Progress | tuple[Fault, ...]:
+    """A page that is no longer the one in front of the person decides nothing (consent rules 7, 25).
+
+    But a refusal does from every page: it needs no answer, and must not be the harder of the two.
+    """
+    open_still = question.progress.outcome is None
+    if open_still and seen != question.seen and not isinstance(answer, Refuse):
+        return (Fault.NOT_AT_THIS_STAGE,)
+    return machine.step(question.offer, question.progress, answer)
 
 
 def _refuse(of: Doors, unit: DoorUnit, question: Question) -> None:

@@ -173,7 +173,7 @@ class Visitor:
     def post(self, path: str, page: str | None = None, **fields: Any) -> Any:
         """Send the form found at `page` (by default at `path` itself) with its token."""
         shown = self.get(page or path).get_data(as_text=True)
-        return self.client.post(self._full(path), data={"form_token": token_in(shown), **fields})
+        return self.client.post(self._full(path), data={**carried_by(shown), **fields})
 
     def sign_in(self, town: Town, email: str = MAILBOX) -> Any:
         self.post("/sign-in", email=email)
@@ -187,6 +187,12 @@ def token_in(page: str) -> str:
     found = re.search(r'name="form_token" value="([0-9a-f]{64})"', page)
     assert found, "the page has no form"
     return found.group(1)
+
+
+def carried_by(page: str) -> dict[str, str]:
+    """Return what a page's form sends by itself: its token, and which page of a question it stands on."""
+    seen = re.search(r'name="seen" value="([^"]+)"', page)
+    return {"form_token": token_in(page)} | ({"seen": seen.group(1)} if seen else {})
 
 
 def options_in(page: str) -> dict[str, Any]:

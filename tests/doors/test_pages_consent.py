@@ -27,7 +27,7 @@ from consent.events import Actor, ActorKind, Channel, Given, PageShown, Withdraw
 from consent.proposal import Proposal
 from consent.record import Consent, State
 from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
-from tests.doors.pages_house import MAILBOX, Town, Visitor, enrol_passkey, use_passkey
+from tests.doors.pages_house import MAILBOX, Town, Visitor, carried_by, enrol_passkey, use_passkey
 
 FIRM, PARTNER = ControllerId("ormelune"), PartyId("patrivue")
 FACTS = ("who", "data", "why", "period", "history", "frequency", "recipients", "withdraw")
@@ -234,6 +234,74 @@ def test_the_check_page_repeats_every_choice_with_a_way_to_change_it(ana: Visito
     ana.post("/consent/jny_one", answer="change", stage="facts")
     again = ana.get("/consent/jny_one").get_data(as_text=True)
     assert 'name="period" value="180" checked' in again, "one's own answers come back, the first time nothing is ticked"
+
+
+def _form(ana: Visitor, path: str = "/consent/jny_one") -> dict[str, str]:
+    return carried_by(ana.get(path).get_data(as_text=True))
+
+
+def test_a_double_click_does_not_answer_the_page_that_came_between(
+    town: Town, ana: Visitor, subject: SubjectRef
+) -> None:
+    """Consent rules 7, 25; GDPR art. 4(11): the second click never saw the check page."""
+    form = {**_form(ana), "answer": "agree", "period": "180"}
+    first, second = (ana.client.post("/en/consent/jny_one", data=form) for _ in range(2))
+    assert (first.status_code, second.status_code) == (303, 422)
+    assert "Check your answers" in second.get_data(as_text=True)
+    assert _one(town, subject).state is State.REQUESTED
+
+
+def test_a_page_agrees_to_its_own_answers_only(town: Town, ana: Visitor, subject: SubjectRef) -> None:
+    """GDPR art. 4(11): in a second tab other answers were given since."""
+    facts = _form(ana)
+    asked = {"answer": "agree", "period": "365", "optional": "transactions.recent"}
+    ana.client.post("/en/consent/jny_one", data={**facts, **asked})
+    one_tab = _form(ana)
+    ana.post("/consent/jny_one", answer="change", stage="facts")
+    assert ana.client.post("/en/consent/jny_one", data={**one_tab, "answer": "agree"}).status_code == 422
+    ana.post("/consent/jny_one", answer="agree", period="180", attended="yes")
+    for late in ({**one_tab, "answer": "agree"}, {**facts, **asked}, {**one_tab, "answer": "back"}):
+        stale = ana.client.post("/en/consent/jny_one", data=late)
+        assert stale.status_code == 422
+        assert "180 days, until" in _words(stale.get_data(as_text=True))
+        assert _one(town, subject).state is State.REQUESTED
+    ana.post("/consent/jny_one", answer="agree")
+    agreed = _one(town, subject)
+    assert (agreed.state, agreed.attended_only, agreed.categories) == (State.ACTIVE, True, agreed.terms.needed)
+
+
+def test_a_form_that_does_not_say_its_page_agrees_to_nothing(town: Town, ana: Visitor, subject: SubjectRef) -> None:
+    ana.post("/consent/jny_one", answer="agree", period="180")
+    for seen in ("", "check", "check.", "nowhere.00", "\x00"):
+        assert ana.post("/consent/jny_one", answer="agree", seen=seen).status_code == 422
+    assert _one(town, subject).state is State.REQUESTED
+
+
+def test_saying_no_holds_from_every_page_left_open(town: Town, ana: Visitor, subject: SubjectRef) -> None:
+    """Consent rule 7: no answer is needed to refuse, so none can be out of date."""
+    facts = _form(ana)
+    ana.post("/consent/jny_one", answer="agree", period="180")
+    assert ana.client.post("/en/consent/jny_one", data={**facts, "answer": "refuse"}).status_code == 303
+    assert _one(town, subject).state is State.REFUSED
+
+
+def test_the_facts_are_recorded_as_shown_when_a_late_answer_shows_them(
+    town: Town, app: Flask, ana: Visitor, subject: SubjectRef
+) -> None:
+    """Consent rule 58: a double click on the bank leads to the facts without a page of their own."""
+    record, journey = _put(town, app, subject, "account_information", "collecte")
+    page = ana.get(f"/consent/{journey}").get_data(as_text=True)
+    source = re.findall(r'name="source" value="([^"]+)"', page)[0]
+    form = {**carried_by(page), "answer": "agree", "source": source}
+    for status in (303, 422):
+        answer = ana.client.post(f"/en/consent/{journey}", data=form)
+        assert answer.status_code == status
+    assert 'data-testid="fact-who"' in answer.get_data(as_text=True)
+    assert " checked" not in answer.get_data(as_text=True)
+    with town.unit() as unit:
+        shown = unit.consents.find(FIRM, record.id)
+    assert shown is not None
+    assert shown.page is not None
 
 
 def test_agreeing_is_recorded_with_its_proof(town: Town, ana: Visitor, subject: SubjectRef) -> None:

@@ -34,9 +34,7 @@ Form = MultiDict[str, str]
 def shown(journey: str) -> str:
     """Show the page the person is at; showing the facts is recorded as shown."""
     question = asking.open_question(journey)
-    if question.stage is StageKind.FACTS and question.progress.outcome is None:
-        asking.note_shown(question)
-    return _render(question)
+    return _show(question)
 
 
 @page.post("/consent/<journey>")
@@ -44,12 +42,12 @@ def shown(journey: str) -> str:
 def answer(journey: str) -> Response | tuple[str, int]:
     """Take one answer; faults show the same page again with what was chosen (consent rule 24)."""
     question = asking.open_question(journey)
-    given = _answer(question, request.form)
-    if _needs_passkey(question, given):
+    given, seen = _answer(request.form), request.form.get("seen", "")
+    if seen == question.seen and _needs_passkey(question, given):
         return redirect(url_for("signin.step_up", next=url_for(".shown", journey=journey)), 303)
-    faults = asking.take(question, given)
+    faults = asking.take(question, given, seen)
     if faults:
-        return _render(question, faults, request.form), 422
+        return _show(question, faults, request.form if seen == question.seen else None), 422
     return redirect(url_for(".shown", journey=journey), 303)
 
 
@@ -65,21 +63,22 @@ def back_to_partner(journey: str) -> Response:
     return redirect(partners.complete(journey, question.record.id, question.record.terms.subject), 303)
 
 
-def _answer(question: Question, form: Form) -> Answer:
+def _answer(form: Form) -> Answer:
     """Read the button pressed. Raises FormInvalid for one that is not on the page."""
     reader = _BUTTONS.get(form.get("answer", ""))
     if reader is None:
         raise FormInvalid("answer")
-    return reader(question, form)
+    return reader(form)
 
 
-def _agree(question: Question, form: Form) -> Answer:
-    """The accepting button of the stage the person is at."""
-    if question.stage is StageKind.INSTITUTION:
+def _agree(form: Form) -> Answer:
+    """The accepting button of the page the form stands on: what it means is never taken from another (rule 25)."""
+    stage = form.get("seen", "").partition(".")[0]
+    if stage == StageKind.INSTITUTION:
         return _source(form)
-    if question.stage is StageKind.FACTS:
+    if stage == StageKind.FACTS:
         return _choice(form)
-    return SteppedUp() if question.stage is StageKind.STEP_UP else Confirm()
+    return SteppedUp() if stage == StageKind.STEP_UP else Confirm()
 
 
 def _source(form: Form) -> Answer:
@@ -98,19 +97,19 @@ def _choice(form: Form) -> Answer:
     )
 
 
-def _change(_question: Question, form: Form) -> Answer:
+def _change(form: Form) -> Answer:
     stage = form.get("stage", "")
     if stage not in {each.value for each in StageKind}:
         raise FormInvalid("stage")
     return Change(StageKind(stage))
 
 
-_BUTTONS: dict[str, Callable[[Question, Form], Answer]] = {
+_BUTTONS: dict[str, Callable[[Form], Answer]] = {
     "agree": _agree,
-    "refuse": lambda _question, _form: Refuse(),
-    "back": lambda _question, _form: Back(),
+    "refuse": lambda _form: Refuse(),
+    "back": lambda _form: Back(),
     "change": _change,
-    "continue": lambda _question, _form: Continue(),
+    "continue": lambda _form: Continue(),
 }
 
 
@@ -125,7 +124,14 @@ def _needs_passkey(question: Question, given: Answer) -> bool:
     return isinstance(given, Confirm) and purpose.needs_sca and not own_page and not asking.proven()
 
 
-def _render(question: Question, faults: tuple[Fault, ...] = (), form: Form | None = None) -> str:
+def _show(question: Question, faults: tuple[Fault, ...] = (), form: Form | None = None) -> str:
+    """Render the page, and record the facts as shown wherever they are: nobody agrees to what was not."""
+    if question.stage is StageKind.FACTS and question.progress.outcome is None:
+        asking.note_shown(question)
+    return _render(question, faults, form)
+
+
+def _render(question: Question, faults: tuple[Fault, ...], form: Form | None) -> str:
     terms, policy = question.record.terms, doors().policy
     speak_for(terms.controller)
     number, count = machine.place(question.offer, question.progress)
