@@ -29,14 +29,22 @@ class NoteSigner:
     """The ledger's signing key; `name` is the ledger's origin, e.g. `regard.example/ledger`.
 
     `before` is the seed of the key it follows: while it is given, checkpoints carry its signature as well, so that
-    whoever trusts that key sees which one follows. Lists are signed by the present key alone.
+    whoever trusts that key sees which one follows. Lists are signed by the present key alone. `lost` are public keys
+    of this ledger that sign no more, because nobody has them.
     """
 
-    def __init__(self, name: str, seed: bytes, before: bytes | None = None) -> None:
+    def __init__(self, name: str, seed: bytes, before: bytes | None = None, lost: Sequence[Verifier] = ()) -> None:
         self._before = None if before is None else NoteSigner(name, before)
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         public = self._key.public_key().public_bytes_raw()
         self.verifier = Verifier.parse(Verifier(name, Algorithm.ED25519, public).text())
+        self._lost = tuple(lost)
+
+    @property
+    def known(self) -> tuple[Verifier, ...]:
+        """The public keys whose checkpoints are this ledger's own: the present one, the one before, lost ones."""
+        before = () if self._before is None else (self._before.verifier,)
+        return (self.verifier, *before, *self._lost)
 
     def __repr__(self) -> str:
         return f"NoteSigner({self.verifier.name!r})"
@@ -82,6 +90,12 @@ def add_cosignature(checkpoint: str, line: Signature, witness: Verifier) -> Cosi
 def witness_id(name: str, public: bytes) -> bytes:
     """Return the key id of a witness' Ed25519 key."""
     return key_id(name, Algorithm.COSIGNATURE, public)
+
+
+def without_others(checkpoint: str, key: Verifier) -> str:
+    """Return a checkpoint without the lines of other keys of `key`'s name; cosignatures stay."""
+    note = parse_note(checkpoint)
+    return write_note(note.body, [s for s in note.signatures if s.name != key.name or s.key_id == key.key_id])
 
 
 def signed_by(checkpoint: str, verifiers: Sequence[Verifier]) -> list[str]:

@@ -32,12 +32,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.ledger.bundle import About, Selection, build_bundle, payload_fits
-from app.ledger.checkpoint import NoteSigner, add_cosignature, signed_by
+from app.ledger.checkpoint import NoteSigner, add_cosignature, signed_by, without_others
 from app.ledger.errors import EntryRefused, LedgerCorrupted, LedgerForked, PositionUnknown
 from app.ledger.tree import NodeId, consistency_proof, extend, inclusion_proof, right_edge, root
 from app.sdk.evidence import Entry, Envelope, instant_text
 from app.sdk.merkle import root_of
-from app.sdk.notes import Checkpoint, Signature, Verifier, parse_checkpoint, parse_note
+from app.sdk.notes import Checkpoint, NoteError, Signature, Verifier, parse_checkpoint, parse_note
 from app.sdk.payloads import SALT_BYTES, Field, PayloadError, bind, shown, split
 from app.store.rows.leaves import (
     LedgerCheckpointRow,
@@ -364,11 +364,20 @@ class LeafStore:
         return len(waiting)
 
     def _recognise(self, connection: Connection, size: int, edge: Mapping[NodeId, bytes]) -> None:
-        """Go on only from the tree that was signed: a changed node would otherwise be signed over."""
+        """Go on only from the tree that was signed: a changed node or checkpoint would otherwise be signed over."""
         note = connection.execute(select(_heads.c.note).order_by(_heads.c.size.desc()).limit(1)).scalar()
-        signed = _head(note) if note else None
+        signed = self._signed(note) if note else None
         if (signed.size if signed else 0) != size or (signed and signed.root != _root(edge, size)):
             raise LedgerCorrupted(f"the stored tree of {size} is not the one last signed")
+
+    def _signed(self, note: str) -> Checkpoint:
+        """Read a checkpoint that the ledger signed; whoever writes to the database can store any other text."""
+        try:
+            if signed_by(note, self._signer.known):
+                return _head(note)
+        except NoteError as fault:
+            raise LedgerCorrupted(f"a stored checkpoint is damaged: {fault}") from fault
+        raise LedgerCorrupted("a stored checkpoint is signed by no key of this ledger")
 
     def _write(self, connection: Connection, size: int, arrivals: Sequence[int], made: Mapping[NodeId, bytes]) -> None:
         rows = [{"node": node_key(node), "hash": value} for node, value in made.items()]
@@ -383,6 +392,23 @@ class LeafStore:
     def _sign(self, connection: Connection, size: int, edge: Mapping[NodeId, bytes]) -> None:
         note = self._signer.checkpoint(size, _root(edge, size))
         connection.execute(insert(_heads), {"size": size, "at": self._clock.now(), "note": note})
+
+    def sign_alone(self) -> bool:
+        """Take the signatures of the ledger's other keys off the latest checkpoint; False where it lacks the present
+        one's. A process that still signs with a key before stops there instead of going on with it.
+
+        Raises LedgerCorrupted.
+        """
+        own = self._signer.verifier
+        with self._engine.begin() as connection:
+            size = _locked_size(connection)
+            note = self._latest(connection)
+            self._signed(note)
+            if not signed_by(note, [own]):
+                return False
+            alone = without_others(note, own)
+            connection.execute(update(_heads).where(_heads.c.size == size).values(note=alone))
+        return True
 
     def cosign(self, size: int, line: Signature, witness: Verifier) -> str:
         """Add a witness' cosignature to a published checkpoint and return the note; its first one stands.
@@ -498,13 +524,15 @@ class LeafStore:
             return connection.execute(query.values(sealed=None)).rowcount
 
     def audit(self) -> list[str]:
-        """Recompute the whole tree from the entries and return a sentence for each thing that was tampered with."""
+        """Recompute the whole tree from the entries and return a sentence for each thing that was tampered with.
+
+        Raises LedgerCorrupted when the latest checkpoint is not one that the ledger signed.
+        """
         with self._reader.connect() as connection:
             size = int(connection.execute(select(func.max(_tree.c.size))).scalar() or 0)
             found = _recomputed(connection, size)
             note = self._latest(connection)
-        self._signer.verifier.check(parse_note(note))
-        head = _head(note)
+        head = self._signed(note)
         if head.size != size or (not found.faults and head.root != root_of(found.leaves)):
             found.faults.append(f"the checkpoint of {head.size} is not of the {size} entries that are stored")
         return found.faults

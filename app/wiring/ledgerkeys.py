@@ -13,12 +13,15 @@ from typing import ClassVar, Final
 
 from app.ledger.checkpoint import NoteSigner
 from app.sdk.disk import sync_folder
-from app.servicekeys import kept_service_key, service_key
+from app.sdk.notes import Algorithm, NoteError, Verifier
+from app.servicekeys import ServiceKeyError, kept_service_key, service_key
 from app.wiring.founding import LEDGER_KEY
 
 LEDGER_NAME: Final = "regard.ledger"
 _BEFORE: Final = f"{LEDGER_KEY}.before"
 _NEXT: Final = f"{LEDGER_KEY}.next"
+_LOST: Final = f"{LEDGER_KEY}.lost"
+"""Public keys, which an operator says were this ledger's and are lost: its own checkpoints would else be refused."""
 
 
 class LedgerKeyTurning(RuntimeError):
@@ -31,7 +34,17 @@ def ledger_signer(folder: Path) -> NoteSigner:
     """Return what signs checkpoints; raises `ServiceKeyMissing`, `ServiceKeyError`."""
     before = folder / _BEFORE
     old = kept_service_key(before) if before.exists() else None
-    return NoteSigner(LEDGER_NAME, kept_service_key(folder / LEDGER_KEY), old)
+    return NoteSigner(LEDGER_NAME, kept_service_key(folder / LEDGER_KEY), old, _lost(folder / _LOST))
+
+
+def _lost(place: Path) -> tuple[Verifier, ...]:
+    try:
+        lost = tuple(map(Verifier.parse, place.read_text("utf-8").split())) if place.exists() else ()
+    except (NoteError, UnicodeDecodeError) as fault:
+        raise ServiceKeyError(f"{place.name} holds something else than verifier keys (name+id+base64)") from fault
+    if any((each.name, each.algorithm) != (LEDGER_NAME, Algorithm.ED25519) for each in lost):
+        raise ServiceKeyError(f"{place.name} holds a key that is not one of {LEDGER_NAME}")
+    return lost
 
 
 def coming_signer(folder: Path) -> NoteSigner:

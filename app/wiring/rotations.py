@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.ledger.checkpoint import signed_by
-from app.sdk.notes import Verifier
 from app.store.restores import partitions
 from app.tokens.signing import Rotation
 from app.vault.erasure import Erasures
@@ -91,9 +89,10 @@ def rotate_ledger(house: House) -> str:
 def finish_ledger(house: House) -> None:
     """Let the present key sign alone. Raises `LedgerKeyTurning`, also while the latest checkpoint lacks its signature.
 
-    That one was signed by a service that has not been started since; it would go on with a key nobody is told of.
+    That one was signed by a service that has not been started since; it would go on with a key nobody is told of. One
+    that has not signed since either finds its key gone from the latest checkpoint, and stops.
     """
-    if not signed_by(house.ledger.checkpoint(), [Verifier.parse(house.ledger.verifier_key)]):
+    if not house.ledger.sign_alone():
         raise ledgerkeys.LedgerKeyTurning(
             "the latest checkpoint lacks the new key's signature: start the service again, wait for its next entry"
         )

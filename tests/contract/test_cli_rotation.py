@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,16 +14,19 @@ from sqlalchemy import update
 from app.cli.main import main
 from app.ledger.bundle import About, Selection
 from app.ledger.checkpoint import signed_by
+from app.ledger.errors import LedgerCorrupted
 from app.profiles import EMAIL, Profile
 from app.sdk.evidence import verify_bundle
 from app.sdk.notes import Verifier
+from app.sdk.witness import WitnessSigner
+from app.servicekeys import ServiceKeyError
 from app.settings import read_settings
 from app.store.restores import partitions
 from app.store.rows.tokens import SigningKeyRow
 from app.vault.keys import Scope
 from app.wiring import House, application, build
 from app.wiring.application import authorization_services
-from app.wiring.ledgerkeys import coming_signer
+from app.wiring.ledgerkeys import coming_signer, ledger_signer
 from consent.vocabulary import Locale
 from tests.contract import case_house as town
 
@@ -148,6 +152,47 @@ def test_a_ledger_key_is_followed_by_another(house: House, tmp_path: Path) -> No
     assert [key.text() for key in both if signed_by(last.ledger.checkpoint(), [key])] == [new]
     assert sorted(path.name for path in folder.glob("ledger.key*")) == ["ledger.key"]
     last.close()
+
+
+def move_on(house: House) -> int:
+    rotate("index")
+    return house.ledger.integrate()
+
+
+def test_a_service_that_was_not_started_again_stops_when_its_key_goes(house: House) -> None:
+    """It would go on with a key nobody is told of, from which the new one alone could not go on (rotation.md)."""
+    rotate("ledger")
+    with closing(build(house.settings)) as early:
+        assert move_on(early) == 1
+    assert rotate("ledger", "--finish").exit_code == 0
+    with pytest.raises(LedgerCorrupted):
+        house.ledger.integrate()
+    with closing(build(house.settings)) as late:
+        assert late.ledger.integrate() == 1
+        assert verify_bundle(late.ledger.bundle(Selection(About.ALL)), late.ledger.verifier_key).ok
+
+
+def test_a_ledger_key_that_is_lost_for_good_is_named_by_the_operator(house: House) -> None:
+    """founding.md: only then does the service go on from what the lost key signed."""
+    folder, lost = house.settings.data_dir, house.ledger.verifier_key
+    rotate("index")
+    house.ledger.integrate()
+    (folder / "ledger.key").write_bytes(b"\x01" * 32)
+    told = folder / "ledger.key.lost"
+    for wrong in ("no key", WitnessSigner("regard.ledger", b"\x09" * 32).verifier.text()):
+        told.write_text(wrong)
+        with pytest.raises(ServiceKeyError, match=r"ledger\.key\.lost holds"):
+            ledger_signer(folder)
+    told.unlink()
+    rotate("index")
+    with closing(build(house.settings)) as shut, pytest.raises(LedgerCorrupted):
+        shut.ledger.integrate()
+    told.write_text(f"{lost}\n")
+    with closing(build(house.settings)) as anew:
+        assert anew.ledger.integrate() == 1
+    told.unlink()
+    with closing(build(house.settings)) as later:
+        assert move_on(later) == 1
 
 
 def test_a_change_of_the_ledger_key_that_died_goes_on_with_the_same_key(house: House) -> None:

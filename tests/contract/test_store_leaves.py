@@ -19,7 +19,17 @@ from app.ledger.checkpoint import NoteSigner, witness_id
 from app.ledger.errors import EntryRefused, LedgerCorrupted, PositionUnknown
 from app.sdk.evidence import verify_bundle
 from app.sdk.merkle import verify_consistency, verify_inclusion
-from app.sdk.notes import Algorithm, Signature, Verifier, cosigned_bytes, parse_checkpoint, parse_note
+from app.sdk.notes import (
+    Algorithm,
+    Checkpoint,
+    Signature,
+    Verifier,
+    checkpoint_body,
+    cosigned_bytes,
+    parse_checkpoint,
+    parse_note,
+    write_note,
+)
 from app.sdk.payloads import split
 from app.store.leaves import LeafStore, Opening, SqlJournal, mentioned_ids, payload_bytes
 from consent.ports import Journal
@@ -369,6 +379,54 @@ def test_the_integrator_does_not_build_on_a_changed_tree(records_engine: Engine,
     with pytest.raises(LedgerCorrupted):
         store.integrate()
     assert store.waiting() == 1
+
+
+def rewrite(engine: Engine, store: LeafStore) -> str:
+    """Change the one entry, its node and the latest checkpoint's body with SQL alone; return that body."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ledger_entries SET actor = 'somebody_else'"))
+    leaf = store.entry(0).envelope.leaf_hash()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ledger_nodes SET hash = :leaf"), {"leaf": leaf})
+    return checkpoint_body(Checkpoint("regard.test/ledger", 1, leaf))
+
+
+@pytest.mark.parametrize("signer", ["who signed the true one", "a stranger", "a stranger of that name"])
+def test_another_past_is_not_signed(records_engine: Engine, hand: Hand, store: LeafStore, signer: str) -> None:
+    """Ledger.md, append-only: whoever may write to the database, and has no key, has nothing signed for it."""
+    write(records_engine, hand, 1)
+    store.integrate()
+    true = parse_note(store.checkpoint()).signatures
+    forged = rewrite(records_engine, store)
+    strangers = {name: NoteSigner(name, b"\x06" * 32).sign(forged) for name in ("x.test/ledger", "regard.test/ledger")}
+    stored = {
+        "who signed the true one": write_note(forged, true),
+        "a stranger": strangers["x.test/ledger"],
+        "a stranger of that name": strangers["regard.test/ledger"],
+    }[signer]
+    with records_engine.begin() as connection:
+        connection.execute(text("UPDATE ledger_checkpoints SET note = :note"), {"note": stored})
+    write(records_engine, hand, 1)
+    for act in (store.integrate, store.audit, store.sign_alone):
+        with pytest.raises(LedgerCorrupted, match="a stored checkpoint is"):
+            act()
+    assert (store.waiting(), store.checkpoint()) == (1, stored)
+
+
+@pytest.mark.parametrize("known", ["before", "lost"])
+def test_a_key_goes_on_from_the_checkpoint_of_another(
+    records_engine: Engine, hand: Hand, store: LeafStore, known: str
+) -> None:
+    """The one before it, which signs along, or one that is lost for good and told by the operator."""
+    name, new = "regard.test/ledger", b"\x06" * 32
+    write(records_engine, hand, 1)
+    store.integrate()
+    write(records_engine, hand, 1)
+    with pytest.raises(LedgerCorrupted, match="by no key of this ledger"):
+        LeafStore(records_engine, NoteSigner(name, new), hand).integrate()
+    lost = [Verifier.parse(store.verifier_key)]
+    signer = NoteSigner(name, new, b"\x05" * 32) if known == "before" else NoteSigner(name, new, lost=lost)
+    assert LeafStore(records_engine, signer, hand).integrate() == 1
 
 
 def test_a_cosignature_is_kept(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
