@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 
 from app.calendars import Calendars
@@ -28,6 +29,7 @@ from app.workflows.durable import Handler, Sweep
 from app.workflows.mail import MailUnit
 from app.workflows.proceeding import SWEPT, CaseCourse
 from consent.policy import Policy
+from consent.ports import Journal
 from consent.vocabulary import ComponentId, ControllerId, PartyId, Shredded, SubjectRef
 from dsar.case import State
 from dsar.errors import CaseChanged
@@ -84,6 +86,33 @@ def _notes(controller: ControllerId, subject: SubjectRef | None) -> Scope:
     return Scope(controller, subject or _OWN, HOUSE, NOTES)
 
 
+class CaseJournal:
+    """The ledger as cases write to it, also when the audit keys of the person are gone (dsar rules 49, 59).
+
+    A case may have something to note after that, such as the word of a holder that what it retained is deleted too.
+    The entry is about nobody then, under the controller's own key; a case's events are codes and opaque ids.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def record(
+        self,
+        kind: str,
+        *,
+        actor: str,
+        controller: ControllerId,
+        subject: SubjectRef | None,
+        payload: Mapping[str, Json],
+    ) -> str:
+        """Append an entry and return its id."""
+        to = partial(self._journal.record, kind, actor=actor, controller=controller, payload=payload)
+        try:
+            return to(subject=subject)
+        except Erased:
+            return to(subject=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Casework:
     """Opens units of work on cases and carries out what they enqueue."""
@@ -114,7 +143,7 @@ class Casework:
             cases=SqlCases(records.session),
             notes=SqlNotes(records.session, self.units.ids, VaultNotes(self.vault)),
             agreements=records,
-            journal=records.journal,
+            journal=CaseJournal(records.journal),
             work=records.work,
             clock=self.units.clock,
             ids=self.units.ids,

@@ -7,13 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from app.outbound.uploads import Whose
 from app.profiles import HOUSE
 from app.store.rows.keys import DataKeyRow
+from app.store.rows.leaves import LedgerEntryRow
 from app.wiring import House
-from consent.vocabulary import ComponentId, PurposeId
+from consent.vocabulary import ComponentId, PartyId, PurposeId
 from dsar.holdings import AUDIT_TRAIL
 from dsar.ports import StoredRetention
 from dsar.vocabulary import FateKind, TaskId
@@ -120,6 +121,35 @@ def test_after_the_last_retention_no_key_of_the_person_is_left(
     _end(house, papers.id, "ret_trail")
     assert _keys_left(story) == set()
     house.close()
+
+
+def test_a_holder_answers_after_the_audit_trail_is_gone(
+    laid_records_url: str, laid_keys_url: str, tmp_path: Path
+) -> None:
+    """Both end on one day: what the holder says of its deletion is taken, and its name of the person goes (rule 49)."""
+    house = _founded(tmp_path, laid_records_url, laid_keys_url)
+    story, papers = _erased(house, _TRAIL)
+    story.answer_all()
+    house.casework.handlers()["case.run_erasure"](f"{story.case}/{story.gone}/2", Straight())
+    assert story.answer_all() == 2, "searched again"
+    _end(house, "ret_trail", papers.id)
+    before = _entries(house)
+    assert story.answer_all() == 1
+    assert story.holders[town.FILES].rows == []
+    (said,) = [entry for entry in _entries(house) if entry not in before]
+    assert (said.kind, said.actor, said.subject) == ("case.holder_answered", town.FILES, None)
+    whose = story.subject, PartyId(town.PARTIES[town.FILES])
+    with house.casework.unit() as unit:
+        assert unit.subjects.handle_of(*whose) is not None
+        unit.subjects.let_go(*whose)
+        assert unit.subjects.handle_of(*whose) is None
+    house.close()
+
+
+def _entries(house: House) -> list[Row[tuple[str, str, str, str | None]]]:
+    columns = (LedgerEntryRow.id, LedgerEntryRow.kind, LedgerEntryRow.actor, LedgerEntryRow.subject)
+    with house.records.connect() as connection:
+        return list(connection.execute(select(*columns)).all())
 
 
 @pytest.mark.parametrize(
