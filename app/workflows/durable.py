@@ -130,12 +130,12 @@ def _without_words(effect: Callable[[], _Result], **about: str) -> _Result:
     except (WorkFailedError, error.DBOSException):
         raise  # says nothing of its own; the engine's own faults steer it
     except Exception as fault:  # noqa: BLE001 - whatever it is, what it says stays here
-        structlog.get_logger().error("work.failed", fault=type(fault).__name__, at=_place(fault), **about)
+        structlog.get_logger().error("work.failed", fault=type(fault).__name__, at=place_of(fault), **about)
         failed = WorkFailedError(fault)
     raise failed
 
 
-def _place(fault: BaseException) -> str:
+def place_of(fault: BaseException) -> str:
     """Return file and line of where a fault arose."""
     frames = extract_tb(fault.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

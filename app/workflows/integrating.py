@@ -1,7 +1,8 @@
 """The integrator: entries that were committed get their place in the tree, in batches, about every second (ledger.md).
 
 Writers never wait for it. Any number of processes may run one: a batch takes the tree's lock. A tree that is not the
-one last signed is never signed over: the integrator stops, says so once, and the process is not ready any more.
+one last signed is never signed over: the integrator stops, says so once, and the process is not ready any more. So it
+does at any fault that it does not know: a process whose entries wait for ever must not look sound.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from app.ledger.errors import LedgerCorrupted, LedgerForked
+from app.workflows.durable import place_of
 
 EVERY: Final = 1.0
 """Seconds between two looks."""
@@ -34,7 +36,7 @@ class Integrator:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self.sound = True
-        """False once the stored tree was not the one that was signed."""
+        """False once it has stopped: the stored tree was not the one that was signed, or something unknown happened."""
 
     def start(self) -> None:
         """Look from now on."""
@@ -63,3 +65,6 @@ class Integrator:
             structlog.get_logger().error("ledger.corrupted", code=found.code)
         except self._passing as fault:
             structlog.get_logger().warning("ledger.integrator_waits", fault=type(fault).__name__)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, readiness must tell; what it says stays here
+            self.sound = False
+            structlog.get_logger().error("ledger.integrator_stopped", fault=type(fault).__name__, at=place_of(fault))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from structlog.testing import capture_logs
 
 from app.ledger.checkpoint import NoteSigner
 from app.store.leaves import LeafStore
 from app.workflows.integrating import Integrator
 from tests.contract.test_store_leaves import Hand, write
-from tests.waiting import came_to_pass
+from tests.waiting import came_to_pass, wait
 
 
 @pytest.fixture
@@ -72,6 +73,45 @@ def test_a_changed_tree_stops_it(records_engine: Engine, hand: Hand, store: Leaf
     assert not integrator.sound
     assert store.checkpoint() == signed
     assert store.waiting() == 1
+
+
+def test_a_damaged_checkpoint_stops_it(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
+    """Operations.md, no record, no action: a process that places no entries any more is not ready."""
+    write(records_engine, hand, 3)
+    store.integrate()
+    with records_engine.begin() as connection:
+        connection.execute(text("UPDATE ledger_checkpoints SET note = 'x'"))
+    write(records_engine, hand)
+    integrator = Integrator(store, SQLAlchemyError, every=0.01)
+    with capture_logs() as told:
+        integrator.start()
+        try:
+            wait(lambda: not integrator.sound)
+        finally:
+            integrator.stop()
+    assert [line["code"] for line in told if line["event"] == "ledger.corrupted"] == ["ledger.corrupted"]
+    assert store.waiting() == 1
+
+
+def test_a_fault_that_nobody_foresaw_stops_it_and_is_told_without_its_words() -> None:
+    class Faulty:
+        def waiting(self) -> int:
+            return 1
+
+        def integrate(self) -> int:
+            raise ValueError("ana@example.org")
+
+    integrator = Integrator(Faulty(), SQLAlchemyError, every=0.01)
+    with capture_logs() as told:
+        integrator.start()
+        try:
+            wait(lambda: not integrator.sound)
+        finally:
+            integrator.stop()
+    (line,) = [line for line in told if line["event"] == "ledger.integrator_stopped"]
+    assert line["fault"] == "ValueError"
+    assert line["at"].startswith("test_integrator.py:")
+    assert "ana" not in str(line)
 
 
 def test_a_database_that_is_away_is_waited_for() -> None:
