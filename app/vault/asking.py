@@ -286,12 +286,13 @@ def _is_person(found: _Found) -> bool:
 
 
 def _sorted(target: Target, subject_key: SubjectKey, keys: Sequence[DataKey]) -> _Found:
+    """Take what the target itself names, doomed before or not: an erasure asked for earlier may never be agreed to."""
     doomed, kept = [], []
     for key in keys:
         keep = _keep(target, key.scope)
-        spared = keep is not None or (target.only and not any(each.takes(key.scope) for each in target.only))
-        if spared and key.doomed_by is None:
-            kept.append((key, keep))
+        if keep is not None or (target.only and not any(each.takes(key.scope) for each in target.only)):
+            # Doomed by another erasure already: that one's certificate accounts for it, this one promises no keeping.
+            kept.append((key, keep if key.doomed_by is None else None))
         else:
             doomed.append(key)
     return _Found(target, subject_key, tuple(doomed), tuple(kept))

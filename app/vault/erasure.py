@@ -369,11 +369,9 @@ class Erasures(Requests):
         if subject_key is None:
             return
         keys = tx.data_keys(subject_key.id)
-        doomed = [key for key in keys if key.doomed_by is not None]
-        kept = [key for key in keys if key.doomed_by is None]
+        doomed, kept = _divided(keys, target)
         sites = {(site.key_class, site.partition) for site in erasure.sites}
         if (target.key_class, target.partition) not in sites:
-            # It took no data key: what another erasure has doomed since is that one's to remove.
             if target.whole and not keys:
                 tx.remove_subject_key(subject_key.id)
             return
@@ -645,6 +643,16 @@ def _as_ended(own: ErasureSite, ended: ErasureSite) -> ErasureSite:
     """What became of a root is the same on every member's note of it."""
     names = ("root_state", "irrevocable_at", "assurance", "evidence", "kept_until")
     return replace(own, **{name: getattr(ended, name) for name in names})
+
+
+def _divided(keys: Sequence[DataKey], target: ErasureTarget) -> tuple[list[DataKey], list[DataKey]]:
+    """Return the keys that journal, tombstone and certificate name, and the rest.
+
+    What another erasure has doomed belongs to the rest and is carried over like any survivor: that one may be held or
+    cooling down, and whoever restores a copy from before it gets back what nobody agreed to.
+    """
+    here = {key.id for key in target.destroyed}
+    return [key for key in keys if key.id in here], [key for key in keys if key.id not in here]
 
 
 def _stones(erasure: Erasure) -> list[Tombstone]:

@@ -152,7 +152,7 @@ class SubjectKey:
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A data key wrapped by its subject key. `doomed_by` names the erasure that will destroy it."""
+    """A data key wrapped by its subject key. `doomed_by` names the first erasure that is to destroy it."""
 
     id: bytes
     subject_key_id: bytes

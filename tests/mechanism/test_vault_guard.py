@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from app.store.engine import open_engine
 from app.vault.core import Vault
 from app.vault.errors import ApprovedBefore, Erased, ErasureUnknown, NotHeld, SelfApproval
 from app.vault.guarding import Reason, Terms, Wait, batch_after, hold_of, together, wait_of
-from app.vault.keys import KeyClass, Selector, Target
+from app.vault.keys import Basis, Keep, KeyClass, Selector, Target
 from app.vault.ports import Erasure, ErasureSite, ErasureState, ErasureTarget, Hold
 from app.vault.tombstones import Tombstone, Tombstones
 from app.wiring.vaults import terms_of
@@ -223,6 +223,113 @@ def test_a_cooling_period(keys_engine: Engine, tmp_path: Path) -> None:
     town.clock.pass_(minutes=2)
     assert town.vault.erasures.drive_all().ended == (erasure,)
     assert town.keys_of(PEOPLE[0]) == 1, "audit keys go with nobody; the rest went when the two hours were over"
+
+
+class Overlap:
+    """A person whose consent ended and whose erasure as a whole, held or cooling down, is asked for beside it."""
+
+    withdrawn = (Selector(category="accounts.balances", basis=Basis.CONSENT),)
+
+    def __init__(self, town: Town, order: str) -> None:
+        self.town, self.subject = town, PEOPLE[0]
+        self.rest = [scope(self.subject, each, basis=Basis.OTHER) for each in ("identity", "loans")]
+        self.sealed = [town.vault.seal(each, "r", each.category.encode()) for each in self.rest]
+        asked = (self.whole, self.part) if order == "whole first" else (self.part, self.whole)
+        for ask in asked:
+            ask()
+
+    def whole(self) -> None:
+        self.town.erase(self.subject, by="stf_asker", name="era_line")
+
+    def part(self) -> None:
+        self.town.vault.shred("era_part", [Target(CONTROLLER, self.subject, only=self.withdrawn)])
+
+    def certified(self, erasure: str) -> set[str]:
+        (certificate,) = self.town.vault.erasures.certificates(erasure)
+        taken = certificate["destroyed"]
+        return {key["key"] for each in taken for key in each["data_keys"]}  # type: ignore[call-overload, index, union-attr]
+
+    def entombed(self, erasure: str) -> set[str]:
+        stones = Tombstones(self.town.folder / "tombstones").read()
+        return {key for stone in stones if stone.erasure == erasure for key in stone.keys}
+
+    def keys(self, table: str) -> dict[str, str]:
+        """The data keys that live, or went, and of which category each is."""
+        with self.town.engine.connect() as connection:
+            asked = text(f"SELECT id, category FROM {table} WHERE subject = :subject")
+            rows = connection.execute(asked, {"subject": self.subject})
+            return {bytes(row[0]).hex(): row[1] for row in rows}
+
+    def call_off(self) -> None:
+        """What an operator does by restoring a copy from before: nothing stands against the person any more."""
+        with self.town.engine.begin() as connection:
+            connection.execute(text("DELETE FROM erased_subjects"))
+            connection.execute(text("UPDATE data_keys SET doomed_by = NULL"))
+
+
+HELD, COOLING = Terms(guard=0), Terms(cooling=timedelta(hours=72))
+
+
+@pytest.mark.parametrize("order", ["whole first", "part first"])
+@pytest.mark.parametrize("terms", [HELD, COOLING], ids=["held", "cooling"])
+def test_a_part_takes_nothing_of_what_is_held(keys_engine: Engine, tmp_path: Path, terms: Terms, order: str) -> None:
+    """Dsar rule 54, vault.md section 5: keys gone, tombstones and certificate name one set, that of the withdrawal;
+    what nobody agreed to yet, or has not cooled down, stays whole; later its own erasure takes it, and names it.
+    """
+    town = Town(keys_engine, tmp_path, terms)
+    both = Overlap(town, order)
+    before = both.keys("data_keys")
+    assert town.vault.erasures.drive_all(now=True).ended == ("era_part",)
+    assert town.vault.erasures.state("era_line") == "requested"
+    assert sorted(both.keys("data_keys").values()) == ["identity", "loans"]
+    gone = set(both.keys("destroyed_keys"))
+    assert {before[each] for each in gone} == {"accounts.balances"}
+    assert both.entombed("era_part") == both.certified("era_part") == gone
+    assert both.entombed("era_line") == set()
+    for place, record in zip(both.rest, both.sealed, strict=True):
+        with pytest.raises(Erased):
+            town.vault.open(place, "r", record)
+
+    if terms is HELD:
+        for one in ("stf_one", "stf_two"):
+            town.vault.erasures.approve("era_line", one)
+    town.clock.pass_(hours=72)
+    assert town.vault.erasures.drive_all(now=True).ended == ("era_line",)
+    assert both.keys("data_keys") == {}
+    assert both.entombed("era_line") == both.certified("era_line")
+    assert both.certified("era_line") | gone == set(before)
+    assert town.keys_of(both.subject) == 1, "audit keys go with nobody"
+
+
+@pytest.mark.parametrize("order", ["whole first", "part first"])
+def test_what_is_held_opens_again_after_a_part_went(keys_engine: Engine, tmp_path: Path, order: str) -> None:
+    """The way out when it was an attack (decision 0026): what was carried over to the new subject key is unhurt."""
+    town = Town(keys_engine, tmp_path, HELD)
+    both = Overlap(town, order)
+    assert town.vault.erasures.drive("era_part") == "certified"
+    both.call_off()
+    town.vault.epochs.forget()
+    for place, record in zip(both.rest, both.sealed, strict=True):
+        assert town.vault.open(place, "r", record) == place.category.encode()
+    with pytest.raises(Erased):
+        town.opens(both.subject)
+
+
+def test_what_another_erasure_takes_is_not_promised_to_be_kept(town: Town) -> None:
+    """A retention that ended goes by its own erasure; a whole one that would spare the key says nothing of it."""
+    place = scope(PEOPLE[0], "papers")
+    record = town.vault.seal(place, "r", b"x")
+    ended = Selector(category="papers")
+    town.vault.shred("era_ended", [Target(CONTROLLER, PEOPLE[0], only=(ended,))])
+    town.vault.shred("era_line", [Target(CONTROLLER, PEOPLE[0], keep=(Keep(ended, date(2031, 1, 1), "law"),))])
+    assert town.vault.erasures.drive("era_line") == "certified"
+    (line,) = town.vault.erasures.certificates("era_line")
+    assert line["retained"] == []
+    assert "papers" not in str(line["destroyed"])
+    assert town.vault.erasures.drive("era_ended") == "certified"
+    assert "papers" in str(town.vault.erasures.certificates("era_ended")[0]["destroyed"])
+    with pytest.raises(Erased):
+        town.vault.open(place, "r", record)
 
 
 def test_held_while_a_backup_is_taken_and_agreed_to_since(tmp_path: Path) -> None:
