@@ -496,9 +496,19 @@ def _ask_to_erase(desk: Desk, retention: StoredRetention) -> None:
     if retention.holder not in case.holders or retention.holder == HOUSE:
         return
     line = next(line.id for line in case.lines.values() if line.right is Right.ERASURE)
-    told = (Instruction(retention.category, retention.purpose, FateKind.ERASE),)
+    told = (Instruction(retention.category, retention.purpose, FateKind.ERASE), *_kept_on(desk, retention))
     ask_holder(
         desk, case, retention.subject, line=line, holder=retention.holder, kind=TaskKind.ERASE, instructions=told
+    )
+
+
+def _kept_on(desk: Desk, retention: StoredRetention) -> tuple[Instruction, ...]:
+    """What the holder still has to keep: it erases by category, and may not answer that it has what nobody named."""
+    today = _today(desk, retention)
+    return tuple(
+        Instruction(one.category, one.purpose, FateKind.RETAIN, one.until, one.legal_ref)
+        for one in desk.cases.retentions(retention.case)
+        if one.holder == retention.holder and one.until > today
     )
 
 

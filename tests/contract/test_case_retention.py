@@ -14,7 +14,7 @@ from app.profiles import HOUSE
 from app.store.rows.keys import DataKeyRow
 from app.store.rows.leaves import LedgerEntryRow
 from app.wiring import House
-from consent.vocabulary import ComponentId, PartyId, PurposeId
+from consent.vocabulary import CategoryId, ComponentId, PartyId, PurposeId
 from dsar.holdings import AUDIT_TRAIL
 from dsar.ports import StoredRetention
 from dsar.vocabulary import FateKind, TaskId
@@ -144,6 +144,40 @@ def test_a_holder_answers_after_the_audit_trail_is_gone(
         unit.subjects.let_go(*whose)
         assert unit.subjects.handle_of(*whose) is None
     house.close()
+
+
+def test_at_the_end_of_one_retention_the_holder_keeps_what_another_law_still_keeps(
+    laid_records_url: str, laid_keys_url: str, tmp_path: Path
+) -> None:
+    """Same category, two purposes: the holder is told both, and that it has the records is a good answer (rule 49)."""
+    house = _founded(tmp_path, laid_records_url, laid_keys_url)
+    whole = town.ENDED + timedelta(days=3652)
+    advice = {"id": "ret_advice", "purpose": PurposeId("client_advice"), "legal_ref": "MiFID II", "until": whole}
+    story, papers = _erased(house, advice, {**advice, "id": "ret_file", "category": CategoryId("aml.file")})
+    row = story.holders[town.FILES].rows[0]
+    story.answer_all()
+    _end(house, papers.id)
+    whose = ("client_advice", FateKind.RETAIN, whole, "MiFID II")
+    told = {(town.PAPERS, "aml_duties", FateKind.ERASE, None, None), (town.PAPERS, *whose), ("aml.file", *whose)}
+    assert _told(story) == [told]
+    assert story.answer_all() == 1
+    assert _told(story) == [], "its answer is good"
+    assert not town.gone(story, town.FILES, row)
+    _end(house, "ret_advice", days=3653)
+    assert _told(story) == [{(town.PAPERS, "client_advice", FateKind.ERASE, None, None)}]
+    story.answer_all()
+    assert story.holders[town.FILES].rows == []
+    assert town.gone(story, town.FILES, row)
+    house.close()
+
+
+def _told(story: town.Story) -> list[set[tuple[object, ...]]]:
+    """Per open task of the file store: category, purpose, fate, until when, by which law."""
+    with story.desk() as desk:
+        tasks = desk.cases.open_tasks(town.FILES, limit=9)
+    return [
+        {(one.category, one.purpose, one.fate, one.until, one.legal_ref) for one in task.instructions} for task in tasks
+    ]
 
 
 def _entries(house: House) -> list[Row[tuple[str, str, str, str | None]]]:
