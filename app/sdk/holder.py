@@ -2,8 +2,8 @@
 
 Records travel as they lie: sealed. The holder needs no key to answer, and what it sends can only be opened by the
 authority. An answer is on disk before it is sent, and what an erasure found is on disk before the first record goes, so
-that a task taken up again after a crash is answered the same. Leaves out the push side and message signatures: the
-calls are made with the component's own DPoP-bound token.
+that a task taken up again after a crash is answered the same. A task that is refused holds up no other. Leaves out the
+push side and message signatures: the calls are made with the component's own DPoP-bound token.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,8 +26,10 @@ from .errors import Malformed, Refused, SdkError, Unreachable
 from .parts import Found
 from .scopes import Scope
 
-_UPLOAD_DIFFERS: Final = "upload_differs"
-"""The authority's word that it does not have the records an answer speaks of."""
+_ANSWER_REFUSED: Final = frozenset({"upload_differs", "body_invalid"})
+"""The authority's words for an answer that will not do: it lacks the records, or does not take what is said."""
+_OF_THE_CALLER: Final = frozenset({401, 403})
+"""Refusals that meet every task alike."""
 _NAMED: Final = 128
 
 
@@ -128,14 +131,28 @@ class Holder:
         """Say that this holder is alive, take what is to be done, do it; return how many tasks were answered.
 
         Raises `Unreachable` or `Refused` when the authority cannot be spoken to; every task then comes again. A
-        callback that fails answers `error` for its task: the case goes on being incomplete, in everybody's sight.
+        callback that fails answers `error` for its task: the case goes on being incomplete, in everybody's sight. So
+        does a task that is refused by itself; the first such `Refused` is raised when the others are done.
         """
         self._authority.call("POST", "/api/v1/holder/heartbeat", Scope.CASES_FULFIL, {})
         waiting = self._authority.call("GET", "/api/v1/holder/tasks", Scope.CASES_FULFIL)
         tasks = [_task(item) for item in _listed(waiting)]
-        for task in tasks:
-            self.answer(task)
+        refusals = [refusal for task in tasks if (refusal := self._refusal(task)) is not None]
+        if refusals:
+            raise refusals[0]
         return len(tasks)
+
+    def _refusal(self, task: Task) -> Refused | None:
+        """Answer a task; one that is refused by itself is answered `error`, with the authority's own code."""
+        try:
+            self.answer(task)
+        except Refused as refusal:
+            if not 400 <= refusal.status < 500 or refusal.status in _OF_THE_CALLER:
+                raise
+            with suppress(Refused):  # the task is gone, or somebody else answered it: the first refusal says why
+                self._send(task, _failed(refusal.error))
+            return refusal
+        return None
 
     def answer(self, task: Task) -> None:
         """Do one task and send its answer; a task answered before is answered the same, and done no second time."""
@@ -147,7 +164,7 @@ class Holder:
         try:
             self._send(task, answer)
         except Refused as refusal:
-            if refusal.error == _UPLOAD_DIFFERS:
+            if refusal.error in _ANSWER_REFUSED:
                 place.unlink(missing_ok=True)  # the next time it is made, and records are sent, anew
             raise
 

@@ -179,6 +179,21 @@ def test_tasks_keep_their_order_instructions_and_answer(session):
     assert list(desk.cases.open_tasks(HOLDERS[0], limit=0)) == []
 
 
+def test_tasks_answered_with_an_error_come_behind_those_not_answered_at_all(session):
+    """Dsar rule 40: every holder is asked for every case, however many of its tasks fail and come again."""
+    desk = make_desk(session, START)
+    case = opened(desk)
+    names = [TaskId(f"task_{number}") for number in range(4)]
+    for number, name in enumerate(names):
+        made = START + timedelta(minutes=number)
+        desk.cases.add_task(HolderTask(name, case, LineId("l"), BANK, ANNA, HOLDERS[0], TaskKind.SEARCH, made))
+    error = HolderAnswer(HOLDERS[0], HolderStatus.ERROR, START + timedelta(hours=1), (), "body_invalid")
+    for name in names[:2]:
+        desk.cases.answer_task(name, error, settled=False)
+    assert [task.id for task in desk.cases.open_tasks(HOLDERS[0], limit=9)] == [*names[2:], *names[:2]]
+    assert [task.id for task in desk.cases.open_tasks(HOLDERS[0], limit=2)] == names[2:]
+
+
 def test_packages_are_revoked_once_and_for_good(session):
     desk = make_desk(session, START)
     case = opened(desk)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import jsonify, request
 
 from app.sdk import parts
-from app.sdk.errors import Malformed, Unreachable
+from app.sdk.errors import Malformed, Refused, Unreachable
 from app.sdk.holder import Change, Found, Holder, Task
 from app.sdk.scopes import Scope
 from tests.doors.oauth_house import House
@@ -285,6 +286,99 @@ def test_a_failing_callback_is_an_error_that_names_no_data_and_is_tried_again(
     rows.broken = False
     holder.work()
     assert at.doors.answers[1][1]["status"] == "found"
+
+
+def refuse(at: Setting, monkeypatch: pytest.MonkeyPatch, door: str, status: int, code: str) -> None:
+    """Have a door of the authority refuse whatever speaks of category `a`, the task's own error apart."""
+    views = at.house.web.application.view_functions
+    taking = views[door]
+
+    def view(**place: Any) -> Any:
+        if b'"a"' in request.get_data():
+            return jsonify(code=code), status
+        return taking(**place)
+
+    monkeypatch.setitem(views, door, view)
+
+
+def three(at: Setting, rows: Database) -> None:
+    """Three tasks, of which the first person alone has something in `a`."""
+    rows.rows = {("pw_1", "a", "r"): b"odd", **{(f"pw_{n}", "b", "r"): b"good" for n in (1, 2, 3)}}
+    at.doors.tasks = [{"id": f"task_{n}", "kind": "search", "subject": f"pw_{n}"} for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("door", ["part", "result"])
+def test_a_task_that_is_refused_is_an_error_and_holds_up_no_other(
+    at: Setting, holder: Holder, rows: Database, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    """dsar rule 40: every holder answers for every case; one record the authority does not take is one task's error."""
+    three(at, rows)
+    refuse(at, monkeypatch, door, 422, "body_invalid")
+    with pytest.raises(Refused) as refusal:
+        holder.work()
+    assert (refusal.value.status, refusal.value.error) == (422, "body_invalid")
+    first, *others = at.doors.answers
+    assert first == ("task_1", {"status": "error", "reason": "body_invalid", "categories": []})
+    assert [(task, answer["status"]) for task, answer in others] == [("task_2", "found"), ("task_3", "found")]
+
+
+def test_an_answer_that_is_refused_is_made_anew(
+    at: Setting, holder: Holder, rows: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three(at, rows)
+    with monkeypatch.context() as patch:
+        refuse(at, patch, "result", 422, "body_invalid")
+        with pytest.raises(Refused):
+            holder.work()
+    del rows.rows["pw_1", "a", "r"]  # what was wrong is mended
+    holder.work()
+    assert at.doors.answers[3][1]["categories"] == [result("b", "found", 1)]
+
+
+def test_an_erasure_whose_answer_is_refused_does_not_become_none(
+    at: Setting, holder: Holder, rows: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(at, "erase", instructions=POOLED)
+    with monkeypatch.context() as patch:
+        refuse(at, patch, "result", 409, "upload_differs")
+        with pytest.raises(Refused):
+            holder.work()
+    holder.work()
+    error, answer = (said for _, said in at.doors.answers)
+    assert (error["status"], error["reason"]) == ("error", "upload_differs")
+    assert answer["categories"] == [result("a", "anonymised", 3), result("b", "erased", 1)]
+    assert answer["digest"] == hashlib.sha256(at.doors.parts["task_1", 1]).hexdigest()
+
+
+@pytest.mark.parametrize("said", [(404, "not_found"), (409, "task_answered"), (413, "body_too_large")])
+def test_a_task_that_takes_no_error_either_holds_up_no_other(
+    at: Setting, holder: Holder, rows: Database, monkeypatch: pytest.MonkeyPatch, said: tuple[int, str]
+) -> None:
+    """It is another's by now, or answered by another: there is nothing to say of it."""
+    three(at, rows)
+    views = at.house.web.application.view_functions
+    taking = views["result"]
+
+    def view(task: str) -> Any:
+        return (jsonify(code=said[1]), said[0]) if task == "task_1" else taking(task=task)
+
+    monkeypatch.setitem(views, "result", view)
+    with pytest.raises(Refused) as refusal:
+        holder.work()
+    assert (refusal.value.status, refusal.value.error) == said
+    assert [task for task, _ in at.doors.answers] == ["task_2", "task_3"]
+
+
+@pytest.mark.parametrize("said", [(401, "token_invalid"), (403, "scope_missing")])
+def test_a_refusal_of_the_holder_itself_ends_the_round_and_blames_no_task(
+    at: Setting, holder: Holder, rows: Database, monkeypatch: pytest.MonkeyPatch, said: tuple[int, str]
+) -> None:
+    three(at, rows)
+    refuse(at, monkeypatch, "part", *said)
+    with pytest.raises(Refused) as refusal:
+        holder.work()
+    assert (refusal.value.status, refusal.value.error) == said
+    assert at.doors.answers == []
 
 
 def test_rectifying_and_restricting(at: Setting, holder: Holder, rows: Database) -> None:
