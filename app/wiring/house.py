@@ -161,8 +161,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
     casework = _casework(units, vault, policy, settings)
     work.register(casework.handlers())
-    postman = Postman(units.writing, sealer.open_mail, hand_over_to(mailer(settings, clock)), clock, casework.mail_sent)
-    work.register(postman.handlers())
+    work.register(_postman(units, sealer, settings, casework).handlers())
     profiles = Profiles(vault, clock, ids, units.writing)
     signing = {"seal_key": sealer.seal_key, "open_key": sealer.open_key}
     consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
@@ -208,6 +207,11 @@ def _casework(units: Units, vault: Vault, policy: Policy, settings: Settings) ->
         raise PracticeUnknownError("; ".join(faults))
     files = SealedFolder(settings.data_dir / "sealed")
     return Casework(units, vault, policy, practice, files, Waits(), Calendars(), settings.issuer)
+
+
+def _postman(units: Units, seals: OwnSeals, settings: Settings, casework: Casework) -> Postman:
+    handing = hand_over_to(mailer(settings, units.clock))
+    return Postman(units.reading, units.writing, seals.open_mail, handing, clock=units.clock, sent=casework.mail_sent)
 
 
 def migrate(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 Each attempt is a workflow of its own, the next one enqueued with a delay; its reference is the mail's id and, from the
 second attempt on, `/` and the attempt's number. A mail that can never be sent is dropped and the ledger says so.
+No unit of work is open while the mail service is spoken to: on SQLite every other writer would wait for it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from consent.ports import Clock, Journal, Work
 from consent.vocabulary import ControllerId
 
 SEND = "mail.send"
+_ENDED = "ended before"
 _WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240, 480, 960, 960))
 
 
@@ -61,12 +63,15 @@ class Postman:
 
     def __init__(
         self,
+        reading: Callable[[], AbstractContextManager[MailUnit]],
         unit: Callable[[], AbstractContextManager[MailUnit]],
         open_mail: Callable[[ControllerId, str, bytes], bytes],
         hand_over: HandOver,
+        *,
         clock: Clock,
         sent: Sent,
     ) -> None:
+        self._reading = reading
         self._unit = unit
         self._open = open_mail
         self._hand_over = hand_over
@@ -78,20 +83,28 @@ class Postman:
         return {SEND: self.send}
 
     def send(self, ref: str, steps: Steps) -> None:
-        """Send the mail of `ref`, or see to the next attempt."""
-        steps.run("send", lambda: self._attempt(ref))
+        """Send the mail of `ref`, or see to the next attempt; noting what became of it again sends nothing again."""
+        outcome = steps.run("send", lambda: self._attempt(_mail_of(ref)))
+        if outcome != _ENDED:
+            steps.run("note", lambda: self._note(ref, HandedOver(str(outcome))))
 
-    def _attempt(self, ref: str) -> str:
-        mail, _, number = ref.partition("/")
+    def _attempt(self, mail: str) -> str:
+        with self._reading() as unit:
+            found = unit.mail_queue.waiting(mail)
+        if found is None:
+            return _ENDED
+        controller, kind, sealed = found
+        return self._hand_over(mail, kind, json.loads(self._open(controller, mail, sealed))).value
+
+    def _note(self, ref: str, outcome: HandedOver) -> str:
+        mail, number = _mail_of(ref), _number_of(ref)
         with self._unit() as unit:
             found = unit.mail_queue.waiting(mail)
             if found is None:
-                return "sent before"
-            controller, kind, sealed = found
-            outcome = self._hand_over(mail, kind, json.loads(self._open(controller, mail, sealed)))
+                return _ENDED
             if outcome is HandedOver.LATER:
-                return self._again(unit, mail, int(number or 1))
-            self._done(unit, mail, controller, outcome)
+                return self._again(unit, mail, number)
+            self._done(unit, mail, found[0], outcome)
         return outcome.value
 
     def _again(self, unit: MailUnit, mail: str, attempt: int) -> str:
@@ -99,7 +112,7 @@ class Postman:
             return "given up"
         unit.work.enqueue(SEND, f"{mail}/{attempt + 1}", due=self._clock.now() + _WAITS[attempt - 1])
         unit.commit()
-        return "later"
+        return HandedOver.LATER.value
 
     def _done(self, unit: MailUnit, mail: str, controller: ControllerId, outcome: HandedOver) -> None:
         unit.mail_queue.sent(mail)
@@ -109,3 +122,11 @@ class Postman:
             f"mail.{outcome.value}", actor="regard", controller=controller, subject=None, payload={"mail": mail}
         )
         unit.commit()
+
+
+def _mail_of(ref: str) -> str:
+    return ref.partition("/")[0]
+
+
+def _number_of(ref: str) -> int:
+    return int(ref.partition("/")[2] or 1)
