@@ -20,6 +20,7 @@ from app.sdk.notes import (
     Verifier,
     checkpoint_body,
     key_id,
+    parse_checkpoint,
     parse_note,
     write_note,
 )
@@ -58,6 +59,17 @@ class NoteSigner:
         body = checkpoint_body(Checkpoint(self.verifier.name, size, root))
         both = [self] if self._before is None else [self, self._before]
         return write_note(body, [each._signature(body) for each in both])
+
+    def along(self, checkpoint: str) -> str:
+        """Return a checkpoint of this ledger with this key's signature as well, before the others it has.
+
+        Raises NoteError `note.other` for a text that is not a tree head as this ledger writes it.
+        """
+        note = parse_note(checkpoint)
+        head = parse_checkpoint(note)
+        if note.body != checkpoint_body(Checkpoint(self.verifier.name, head.size, head.root)):
+            raise NoteError("note.other", "not a checkpoint as this ledger writes it")
+        return write_note(note.body, [self._signature(note.body), *note.signatures])
 
     def _signature(self, body: str) -> Signature:
         return Signature(self.verifier.name, self.verifier.key_id, self._key.sign(body.encode()))

@@ -36,7 +36,7 @@ from app.ledger.checkpoint import NoteSigner, add_cosignature, signed_by, withou
 from app.ledger.errors import EntryRefused, LedgerCorrupted, LedgerForked, PositionUnknown
 from app.ledger.tree import NodeId, consistency_proof, extend, inclusion_proof, right_edge, root
 from app.sdk.evidence import Entry, Envelope, instant_text
-from app.sdk.merkle import root_of
+from app.sdk.merkle import ProofError, root_of, verify_consistency
 from app.sdk.notes import Checkpoint, NoteError, Signature, Verifier, parse_checkpoint, parse_note
 from app.sdk.payloads import SALT_BYTES, Field, PayloadError, bind, shown, split
 from app.store.rows.leaves import (
@@ -394,15 +394,15 @@ class LeafStore:
         connection.execute(insert(_heads), {"size": size, "at": self._clock.now(), "note": note})
 
     def sign_alone(self) -> bool:
-        """Take the signatures of the ledger's other keys off the latest checkpoint; False where it lacks the present
-        one's. A process that still signs with a key before stops there instead of going on with it.
+        """Take other keys' signatures off the latest checkpoint; False where it lacks the present one's.
 
-        Raises LedgerCorrupted.
+        A process that still signs with a key before stops there, and does not go on with it. Raises LedgerCorrupted.
         """
         own = self._signer.verifier
         with self._engine.begin() as connection:
             size = _locked_size(connection)
-            note = self._latest(connection)
+            query = select(_heads.c.note).where(_heads.c.size == size).with_for_update()
+            note = connection.execute(query).scalar() or self._latest(connection)
             self._signed(note)
             if not signed_by(note, [own]):
                 return False
@@ -511,11 +511,29 @@ class LeafStore:
         """Return the evidence bundle that answers a question, under the latest checkpoint or the given one.
 
         Payloads stay sealed without an `opening`. Entries that still wait are not in it: call `integrate` first.
-        Raises LedgerCorrupted.
+        Raises LedgerCorrupted; PositionUnknown for a checkpoint beyond the tree.
         """
         with self._reader.connect() as connection:
-            source, head = _StoredNodes(connection, opening), checkpoint or self._latest(connection)
+            head = self._own(connection, checkpoint or self._latest(connection))
+            source = _StoredNodes(connection, opening)
             return build_bundle(source, selection, head, self._signer, self._clock.now())
+
+    def _own(self, connection: Connection, note: str) -> str:
+        """Return a checkpoint with the present key's line, which one from before a change of the key lacks.
+
+        The list is signed by that key alone, and one key must verify both. It signs no tree that the one last signed
+        does not begin with (RFC 9162 section 2.1.4).
+        """
+        last = self._signed(self._latest(connection))
+        try:
+            if signed_by(note, [self._signer.verifier]):
+                return note
+            head = _head(note)
+            proof = consistency_proof(_StoredNodes(connection), head.size, last.size)
+            verify_consistency(head.size, head.root, last.size, last.root, proof)
+            return self._signer.along(note)
+        except (NoteError, ProofError) as fault:
+            raise LedgerCorrupted(f"not a checkpoint of this ledger: {fault}") from fault
 
     def forget_payloads(self, key_id: str) -> int:
         """Remove the sealed payloads of a destroyed audit key and return how many: their leaves and proofs stay."""

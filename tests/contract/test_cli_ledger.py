@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import main
-from app.sdk.evidence import Report, verify_bundle
+from app.sdk.evidence import Finding, Report, verify_bundle
 from app.sdk.notes import parse_note
 from app.sdk.witness import Cosigned, WitnessSigner
 from app.settings import Settings, SettingsFaultsError, read_settings
-from app.wiring import add_staff, build, dismiss_staff
+from app.wiring import add_staff, build, dismiss_staff, finish_ledger, rotate_ledger
 from tests.databases import found_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,15 +34,19 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.setenv(name, value)
     read = read_settings(said)
     found_deployment(read)
-    house = build(read)
+    record(read, CASE, OTHER, CASE)
+    return read
+
+
+def record(settings: Settings, *cases: str) -> None:
+    house = build(settings)
     with house.units.writing() as unit:
-        for case in (CASE, OTHER, CASE):
+        for case in cases:
             unit.journal.record(
                 "case.moved", actor="stf_1", controller=house.controller, subject=None, payload={"case": case}
             )
         unit.commit()
     house.close()
-    return read
 
 
 def run(*words: str, given: str = "") -> Result:
@@ -204,6 +208,37 @@ def test_a_cosignature_brought_by_hand_is_checked_and_kept(settings: Settings, t
     )
     assert checked.exit_code == 0
     assert json.loads(checked.stdout)["witnesses"] == {"witness.example/w1": 1_790_000_000}
+
+
+def cosigned() -> None:
+    note = parse_note(run("checkpoint").stdout)
+    size = note.body.split("\n")[1]
+    assert run("cosign", size, "-", given=Cosigned(int(size), WITNESS.sign(note.body, 1)).line()).exit_code == 0
+
+
+def turn(settings: Settings, *, finish: bool = False) -> None:
+    house = build(settings)
+    (finish_ledger if finish else rotate_ledger)(house)
+    house.close()
+
+
+def test_evidence_is_whole_on_both_sides_of_a_change_of_the_ledger_key(settings: Settings, tmp_path: Path) -> None:
+    """docs/formats/ledger.md: one key verifies checkpoint and list, also before the new one has signed any entry."""
+    cosigned()
+    old = run("key").stdout.strip()
+    turn(settings)
+    exported(tmp_path)
+    (only,) = verify_bundle((tmp_path / "evidence.json").read_bytes(), old).faults
+    assert only.finding is Finding.WRONG_KEY
+    assert "the present one is needed" in only.sentence
+    exported(tmp_path, "--witnessed")
+    record(settings, CASE)
+    exported(tmp_path)
+    turn(settings, finish=True)
+    exported(tmp_path)
+    exported(tmp_path, "--witnessed")
+    seen = verify_bundle((tmp_path / "evidence.json").read_bytes(), None, witnesses=[WITNESS.verifier.text()])
+    assert (seen.faults, seen.witnesses) == ((), {WITNESS.verifier.name: 1})
 
 
 def test_verifying_and_witnessing_need_no_deployment(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import threading
@@ -427,6 +428,34 @@ def test_a_key_goes_on_from_the_checkpoint_of_another(
     lost = [Verifier.parse(store.verifier_key)]
     signer = NoteSigner(name, new, b"\x05" * 32) if known == "before" else NoteSigner(name, new, lost=lost)
     assert LeafStore(records_engine, signer, hand).integrate() == 1
+
+
+def test_no_bundle_makes_the_key_sign_what_is_not_of_the_tree(
+    records_engine: Engine, hand: Hand, store: LeafStore
+) -> None:
+    """A checkpoint from before a change of the key is signed along where today's tree begins with its own."""
+    write(records_engine, hand, 2)
+    store.integrate()
+    true = store.checkpoint()
+    write(records_engine, hand, 1)
+    store.integrate()
+    present = LeafStore(records_engine, NoteSigner("regard.test/ledger", b"\x06" * 32, b"\x05" * 32), hand)
+    for at in (true, None):
+        report = verify_bundle(present.bundle(Selection(About.ALL), checkpoint=at), present.verifier_key)
+        assert report.faults == ()
+    before = NoteSigner("regard.test/ledger", b"\x05" * 32)
+    head = parse_checkpoint(parse_note(true))
+    for other in (
+        before.checkpoint(2, bytes(32)),
+        before.checkpoint(1, head.root),
+        before.sign(checkpoint_body(dataclasses.replace(head, origin="other.test/ledger"))),
+        before.sign(f"{checkpoint_body(head)}something more\n"),
+        "x",
+    ):
+        with pytest.raises(LedgerCorrupted, match="not a checkpoint of this ledger"):
+            present.bundle(Selection(About.ALL), checkpoint=other)
+    with pytest.raises(PositionUnknown):
+        present.bundle(Selection(About.ALL), checkpoint=before.checkpoint(4, bytes(32)))
 
 
 def test_a_cosignature_is_kept(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
