@@ -6,6 +6,7 @@ in its 32-byte seed.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -102,6 +103,11 @@ def add_cosignature(checkpoint: str, line: Signature, witness: Verifier) -> Cosi
 def witness_id(name: str, public: bytes) -> bytes:
     """Return the key id of a witness' Ed25519 key."""
     return key_id(name, Algorithm.COSIGNATURE, public)
+
+
+def line_start(verifier: Verifier) -> str:
+    """Return what begins a key's line in a note, to search for: its line break, its name, 30 bits of its id."""
+    return f"\n— {verifier.name} {base64.b64encode(verifier.key_id).decode()[:5]}"
 
 
 def without_others(checkpoint: str, key: Verifier) -> str:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
     text,
     update,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.ledger.bundle import About, Selection, build_bundle, payload_fits
-from app.ledger.checkpoint import NoteSigner, add_cosignature, signed_by, without_others
+from app.ledger.checkpoint import NoteSigner, add_cosignature, line_start, signed_by, without_others
 from app.ledger.errors import EntryRefused, LedgerCorrupted, LedgerForked, PositionUnknown
 from app.ledger.tree import NodeId, consistency_proof, extend, inclusion_proof, right_edge, root
 from app.sdk.evidence import Entry, Envelope, instant_text
@@ -52,8 +53,6 @@ from consent.vocabulary import ControllerId, SubjectRef
 BATCH = 5_000
 _FETCH = 500
 """Nodes asked for in one query: within every SQLite's limit of parameters."""
-_TWO_SIGNATURES = "%\n— %\n— %"
-"""A note with more than the ledger's own line."""
 LOOKED_BACK = 200_000
 """Checkpoints searched for a cosignature: more than two days' even where one is signed every second."""
 _KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
@@ -447,7 +446,8 @@ class LeafStore:
         """
         if witnesses:
             last = select(_heads).order_by(_heads.c.size.desc()).limit(LOOKED_BACK).subquery()
-            cosigned = select(last.c.note).where(last.c.note.like(_TWO_SIGNATURES)).order_by(last.c.size.desc())
+            theirs = or_(*(last.c.note.contains(line_start(each), autoescape=True) for each in witnesses))
+            cosigned = select(last.c.note).where(theirs).order_by(last.c.size.desc())
             with self._reader.connect() as connection, connection.execute(cosigned) as notes:
                 for note in notes.scalars():
                     if signed_by(note, witnesses):

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from app.ledger.bundle import About, Selection
-from app.ledger.checkpoint import NoteSigner, witness_id
+from app.ledger.checkpoint import NoteSigner, signed_by, witness_id
 from app.ledger.errors import EntryRefused, LedgerCorrupted, PositionUnknown
 from app.sdk.evidence import verify_bundle
 from app.sdk.merkle import verify_consistency, verify_inclusion
@@ -32,6 +32,7 @@ from app.sdk.notes import (
     write_note,
 )
 from app.sdk.payloads import split
+from app.sdk.witness import WitnessSigner
 from app.store.leaves import LeafStore, Opening, SqlJournal, mentioned_ids, payload_bytes
 from consent.ports import Journal
 from consent.vocabulary import ControllerId, SubjectRef
@@ -483,6 +484,29 @@ def test_a_cosignature_is_kept(records_engine: Engine, hand: Hand, store: LeafSt
             ask()
     under = verify_bundle(store.bundle(Selection(About.ALL), checkpoint=cosigned), store.verifier_key)
     assert (under.faults, len(under.entries)) == ((), 2)
+
+
+def test_only_what_a_witness_signed_is_read_in_search_of_it(
+    records_engine: Engine, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The door is public: while two keys of the ledger sign, no other checkpoint costs a parsing and a check."""
+    name, seed = "regard.test/ledger", b"\x05" * 32
+    store = LeafStore(records_engine, NoteSigner(name, seed, b"\x06" * 32), hand)
+    watching = [WitnessSigner(each, b"\x09" * 32) for each in ("w.example/100%_\\w", name, "xyz")]
+    for _ in range(5):
+        write(records_engine, hand, 1)
+        store.integrate()
+    read = []
+    monkeypatch.setattr("app.store.leaves.signed_by", lambda note, keys: read.append(note) or signed_by(note, keys))
+    verifiers = [witness.verifier for witness in watching]
+    with pytest.raises(PositionUnknown):
+        store.witnessed(verifiers)
+    assert read == []
+    for size, witness in enumerate(watching, start=1):
+        cosigned = store.cosign(size, witness.sign(parse_note(store.checkpoint_of(size)).body, 7), witness.verifier)
+        read.clear()
+        assert store.witnessed(verifiers) == store.witnessed([witness.verifier]) == cosigned
+        assert read == [cosigned] * 2
 
 
 @pytest.mark.parametrize(
