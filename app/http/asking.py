@@ -7,7 +7,7 @@ answers are kept on the server, so that a reload or another language loses none.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from flask import request
@@ -23,7 +23,7 @@ from consent import usecases
 from consent.decision import local_day
 from consent.errors import UnfitError
 from consent.events import AccessPath, Actor, ActorKind, Channel, Evidence
-from consent.journey import Answer, Fault, Offer, Outcome, Progress, Refuse
+from consent.journey import Answer, Confirm, Continue, Fault, Offer, Outcome, Progress, Refuse, SteppedUp
 from consent.plain import canonical
 from consent.policy import Journey, StageKind
 from consent.proposal import Proposal
@@ -55,8 +55,12 @@ class Question:
 
         An answer holds for the page it was given on, never for one that took its place (GDPR art. 4(11)).
         """
-        kept = hashlib.sha256(canonical(machine.to_plain(self.progress))).hexdigest()
-        return f"{self.stage.value}.{kept[:32]}"
+        return _made_from(self.progress)
+
+
+def _made_from(at: Progress) -> str:
+    kept = hashlib.sha256(canonical(machine.to_plain(at))).hexdigest()
+    return f"{at.stage.value}.{kept[:32]}"
 
 
 def controller_of(journey: str) -> ControllerId | None:
@@ -84,10 +88,7 @@ def open_question(journey: str) -> Question:
         raise NotSignedIn
     _begin(of, journey, pending, session)
     with of.unit() as unit:
-        begun = unit.journeys.find(journey)
-        if begun is None:
-            raise NotHere
-        return _known(of, unit, begun, session)
+        return _known(of, unit, unit.journeys.find(journey), session)
 
 
 def _session() -> SessionFacts:
@@ -102,9 +103,9 @@ def _pending(of: Doors, journey: str) -> PendingFacts | None:
     return of.authorizations.pending(journey) if of.authorizations is not None else None
 
 
-def _known(of: Doors, unit: DoorUnit, known: JourneyFacts, session: SessionFacts) -> Question:
-    record = unit.consents.find(known.controller, known.consent)
-    if known.subject != session.person or record is None:
+def _known(of: Doors, unit: DoorUnit, known: JourneyFacts | None, session: SessionFacts) -> Question:
+    record = unit.consents.find(known.controller, known.consent) if known is not None else None
+    if known is None or record is None or known.subject != session.person:
         raise NotHere
     script = of.policy.journeys[known.script]
     offered = machine.offer(record, of.policy, script)
@@ -218,24 +219,30 @@ def note_shown(question: Question) -> None:
     )
 
 
-def take(question: Question, answer: Answer, seen: str) -> tuple[Fault, ...]:
+def take(journey: str, answer: Answer, seen: str) -> tuple[Fault, ...]:
     """Take one answer, given on the page `seen`; return its faults, which change nothing.
 
-    What it decides and where it leads commit together.
+    What it decides and where it leads commit together, and follow from what is stored then: of two answers at once the
+    second is given to the page the first has led to.
     """
-    after = _step(question, answer, seen)
-    if isinstance(after, tuple):
-        return after
-    of = doors()
+    of, session = doors(), _session()
     with of.unit() as unit:
-        unit.journeys.save(question.id, machine.to_plain(after))
-        if after.outcome is question.progress.outcome:
-            unit.commit()
-        elif after.outcome is Outcome.REFUSED:
-            _refuse(of, unit, question)
-        else:
-            _give(of, unit, question, after)
+        question = _known(of, unit, unit.journeys.find(journey), session)
+        after = _step(question, answer, seen)
+        if isinstance(after, tuple):
+            return after
+        _keep_answer(of, unit, question, after)
     return ()
+
+
+def _keep_answer(of: Doors, unit: DoorUnit, question: Question, after: Progress) -> None:
+    unit.journeys.save(question.id, machine.to_plain(after))
+    if after.outcome is question.progress.outcome:
+        unit.commit()
+    elif after.outcome is Outcome.REFUSED:
+        _refuse(of, unit, question)
+    else:
+        _give(of, unit, question, after)
 
 
 def _step(question: Question, answer: Answer, seen: str) -> Progress | tuple[Fault, ...]:
@@ -243,10 +250,23 @@ def _step(question: Question, answer: Answer, seen: str) -> Progress | tuple[Fau
 
     But a refusal does from every page: it needs no answer, and must not be the harder of the two.
     """
-    open_still = question.progress.outcome is None
-    if open_still and seen != question.seen and not isinstance(answer, Refuse):
+    at = question.progress
+    if at.outcome is None and seen != question.seen and not isinstance(answer, Refuse):
         return (Fault.NOT_AT_THIS_STAGE,)
-    return machine.step(question.offer, question.progress, answer)
+    return at if _said_already(at, answer, seen) else machine.step(question.offer, at, answer)
+
+
+def _said_already(at: Progress, answer: Answer, seen: str) -> bool:
+    """Whether it is the very answer that ended the question, a second time: that is nobody's fault."""
+    if isinstance(answer, Refuse):
+        return at.outcome is Outcome.REFUSED
+    if at.outcome is not Outcome.AGREED:
+        return False
+    if isinstance(answer, Continue):
+        return at.stage is StageKind.RESULT
+    check = replace(at, stage=StageKind.CHECK, confirmed=False, stepped_up=False, outcome=None)
+    ended_on = (check, replace(check, stage=StageKind.STEP_UP, confirmed=True))
+    return isinstance(answer, Confirm | SteppedUp) and seen in {_made_from(each) for each in ended_on}
 
 
 def _refuse(of: Doors, unit: DoorUnit, question: Question) -> None:

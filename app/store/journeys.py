@@ -62,7 +62,10 @@ class SqlJourneys:
         self._session.execute(insert(JourneyRow).values(values).on_conflict_do_nothing())
 
     def find(self, journey: str) -> StoredJourney | None:
-        """Return it; locked on PostgreSQL, so that of two answers at once the second sees the first."""
+        """Return it, nobody else's to change while the unit lasts: of two answers at once the second sees the first.
+
+        That holds for what is saved in the same unit. PostgreSQL locks the row; on SQLite the one writer is this one.
+        """
         row = self._session.scalars(select(JourneyRow).where(JourneyRow.id == journey).with_for_update()).first()
         if row is None:
             return None

@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -285,6 +286,77 @@ def test_saying_no_holds_from_every_page_left_open(town: Town, ana: Visitor, sub
     assert _one(town, subject).state is State.REFUSED
 
 
+def _first(monkeypatch: pytest.MonkeyPatch, other: Callable[[], Any]) -> None:
+    """Let another answer be taken between the reading of the next one and its taking."""
+    take = asking.take
+
+    def late(*given: Any) -> Any:
+        monkeypatch.setattr(asking, "take", take)
+        other()
+        return take(*given)
+
+    monkeypatch.setattr(asking, "take", late)
+
+
+def test_agreeing_twice_at_once_is_agreeing(
+    town: Town, app: Flask, ana: Visitor, subject: SubjectRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consent rule 28: the person did agree, and both clicks lead to the page that says so."""
+    ana.post("/consent/jny_one", answer="agree", period="180")
+    form = {**_form(ana), "answer": "agree"}
+    codes = []
+    _first(monkeypatch, lambda: codes.append(_twin(app, ana).post("/en/consent/jny_one", data=form).status_code))
+    codes.append(ana.client.post("/en/consent/jny_one", data=form).status_code)
+    codes.append(ana.client.post("/en/consent/jny_one", data=form).status_code)
+    assert codes == [303, 303, 303]
+    record = _one(town, subject)
+    with town.unit() as unit:
+        events = unit.consents.events(FIRM, record.id)
+    assert len([event for event in events if isinstance(event, Given)]) == 1
+
+
+def _twin(app: Flask, ana: Visitor) -> Any:
+    """The same browser, with a second request under way."""
+    twin, cookie = app.test_client(), ana.client.get_cookie("regard_session")
+    assert cookie is not None
+    twin.set_cookie("regard_session", cookie.value)
+    return twin
+
+
+@pytest.mark.parametrize("late", [{"answer": "back"}, {"answer": "change", "stage": "facts"}, {"answer": "refuse"}])
+def test_what_was_agreed_is_not_asked_again(
+    app: Flask, partner: Partner, ana: Visitor, monkeypatch: pytest.MonkeyPatch, late: dict[str, str]
+) -> None:
+    """Consent rule 28: an answer on its way while another one ended the question changes nothing."""
+    ana.post("/consent/jny_one", answer="agree", period="180")
+    form, agree = _form(ana), {"answer": "agree"}
+    _first(monkeypatch, lambda: _twin(app, ana).post("/en/consent/jny_one", data={**form, **agree}))
+    told = ana.client.post("/en/consent/jny_one", data={**form, **late})
+    assert told.status_code == 422
+    assert "You have answered already. Your answer stands." in told.get_data(as_text=True)
+    page = ana.get("/consent/jny_one").get_data(as_text=True)
+    assert "You have agreed" in page
+    assert 'name="period"' not in page
+    assert ana.get("/consent/jny_one/return").location == "https://partner.example/back?code=c"
+    assert partner.answers not in ([], ["refused"])
+
+
+def test_other_answers_than_those_agreed_to_are_not_taken_for_them(town: Town, ana: Visitor) -> None:
+    """GDPR art. 4(11): a tab left open says something else than what was agreed since."""
+    ana.post("/consent/jny_one", answer="agree", period="365")
+    year = _form(ana)
+    ana.post("/consent/jny_one", answer="back")
+    _agree(ana)
+    told = ana.client.post("/en/consent/jny_one", data={**year, "answer": "agree"})
+    assert told.status_code == 422
+    assert "Your answer stands" in told.get_data(as_text=True)
+
+
+def test_saying_no_twice_is_nobodys_fault(ana: Visitor) -> None:
+    form = {**_form(ana), "answer": "refuse"}
+    assert [ana.client.post("/en/consent/jny_one", data=form).status_code for _ in range(2)] == [303, 303]
+
+
 def test_the_facts_are_recorded_as_shown_when_a_late_answer_shows_them(
     town: Town, app: Flask, ana: Visitor, subject: SubjectRef
 ) -> None:
@@ -486,7 +558,8 @@ def test_the_whole_aggregation_journey(town: Town, app: Flask, ana: Visitor, sub
     assert _state(town, record) is State.ACTIVE
     assert "We never need and never see your bank password" in leaving
     assert not re.search(r"forgot", leaving, re.IGNORECASE), "consent rule 32"
-    ana.post(path, answer="continue")
+    going_on = {**carried_by(leaving), "answer": "continue"}
+    assert [ana.client.post(f"/en{path}", data=going_on).status_code for _ in range(2)] == [303, 303]
     assert record.id in page()
     assert [place[0] for place in seen if place] == ["1", "2", "3", "4", "5", "6"]
 

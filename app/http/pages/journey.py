@@ -45,9 +45,10 @@ def answer(journey: str) -> Response | tuple[str, int]:
     given, seen = _answer(request.form), request.form.get("seen", "")
     if seen == question.seen and _needs_passkey(question, given):
         return redirect(url_for("signin.step_up", next=url_for(".shown", journey=journey)), 303)
-    faults = asking.take(question, given, seen)
+    faults = asking.take(journey, given, seen)
     if faults:
-        return _show(question, faults, request.form if seen == question.seen else None), 422
+        now = asking.open_question(journey)
+        return _show(now, faults, request.form if seen == now.seen else None), 422
     return redirect(url_for(".shown", journey=journey), 303)
 
 
