@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from consent.parties import (
     ARTICLE_28_BOXES,
@@ -113,6 +113,10 @@ class Purpose:
     sells_data: bool = False
     marketing: bool = False
     """Direct marketing: an objection to it cannot be refused (GDPR art. 21(2)-(3), dsar rule 8)."""
+
+
+AGREED: Final = "consent_ended"
+"""The trigger of what is kept for as long as an agreement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +332,11 @@ class Policy:
     def practice(self) -> Mapping[str, int]:
         """Return the figures of the clock of requests by name, as `dsar.practice.read_practice` takes them."""
         return {name.value: self.figure(name) for name in PRACTICE}
+
+    def kept_while_agreed(self, purpose: PurposeId, categories: Collection[CategoryId]) -> Mapping[CategoryId, int]:
+        """Return what is kept only as long as the agreement, with the days it may stay after (GDPR art. 5(1)(e))."""
+        rules = (rule for rule in self.retentions if rule.purpose == purpose and rule.category in categories)
+        return {rule.category: rule.days for rule in rules if (rule.trigger, rule.on_erasure) == (AGREED, "erase")}
 
     def standing(self, party: str, on: date) -> Active | NotActive:
         """Say whether the party of that id is in force on the day `on`; who is not listed is not (rule P1)."""

@@ -5,7 +5,7 @@ One set of words for question, dashboard and withdrawal, read from the policy pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -135,6 +135,11 @@ def state_words(state: State) -> tuple[str, str]:
         State.INVALIDATED: (gettext("void"), gettext("It was never valid. Nothing may be read.")),
     }
     return words[state]
+
+
+def gone_after(policy: Policy, purpose: PurposeId, categories: Collection[CategoryId]) -> int | None:
+    """Return how many days after the end what was read is deleted without anybody asking; None where nothing is."""
+    return min(policy.kept_while_agreed(purpose, categories).values(), default=None)
 
 
 def kept(policy: Policy, purpose: PurposeId, categories: Iterable[CategoryId]) -> list[Retention]:

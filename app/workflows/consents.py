@@ -328,8 +328,11 @@ class ConsentWork:
         """Tell the others who agreed that it ended, and destroy what the subject chose to (consent rules 45, 46)."""
         consent, version = _named(ref)
         self._trying(usecases.ENDED, ref, steps, "tell", lambda: self._tell(consent, version, "agreement-ended"))
-        if steps.run("chosen", lambda: self._chosen(consent, version)) == _DONE:
+        due = steps.run("due", lambda: self._due(consent, version))
+        if due == _DONE:
             self._destroy(ref, steps)
+        elif due == _WAITING:
+            steps.run("later", lambda: self._later(consent, version, ref))
 
     def tell_change(self, ref: str, steps: Steps) -> None:
         """Tell those who agreed that it rests, resumes or covers something else, unless they did it themselves."""
@@ -350,10 +353,37 @@ class ConsentWork:
             unit.commit()
         return _DONE if told else _NOTHING
 
-    # Deleting what a withdrawal lets go
+    # Deleting what an end lets go: at once where the person chose to, otherwise when the pack says
 
-    def _chosen(self, consent: ConsentId, version: int) -> str:
-        return _DONE if self._then(consent, version).record.delete_data else _NOTHING
+    def _due(self, consent: ConsentId, version: int) -> str:
+        then = self._then(consent, version)
+        goes = self._goes_at(then)
+        if then.record.delete_data:
+            return _DONE
+        if goes is None:
+            return _NOTHING
+        return _DONE if goes <= self.clock.now() and not self._restricted(then) else _WAITING
+
+    def _by_itself(self, then: Then) -> Mapping[CategoryId, int]:
+        return self.policy.kept_while_agreed(then.record.terms.purpose, then.record.categories)
+
+    def _goes_at(self, then: Then) -> datetime | None:
+        """Return when that is deleted; None where nothing is. All of it goes together, with what goes first."""
+        days = self._by_itself(then).values()
+        return then.event.at + timedelta(days=min(days)) if days else None
+
+    def _later(self, consent: ConsentId, version: int, ref: str) -> str:
+        then, tomorrow = self._then(consent, version), self.clock.now() + timedelta(days=1)
+        goes = self._goes_at(then) or tomorrow
+        return self._again(usecases.ENDED, ref, goes if goes > self.clock.now() else tomorrow)
+
+    def _restricted(self, then: Then) -> bool:
+        """Say whether the person asked for storage instead of deletion (GDPR art. 18(1)(b), (c))."""
+        now, terms = self.clock.now(), then.record.terms
+        with self.unit() as unit:
+            standing = unit.standings.standing(terms.subject, terms.purpose, now)
+        limits = standing.restrictions if standing is not None else ()
+        return any(one.since <= now and (one.until is None or now < one.until) for one in limits)
 
     def _destroy(self, ref: str, steps: Steps) -> None:
         """Destroy the keys of what was held on this consent alone (GDPR art. 17(1)(b); vault.md section 2).
@@ -386,7 +416,10 @@ class ConsentWork:
             others = unit.consents.of_subject(then.controller, then.subject)
         if person is None or person.erased_at is not None:
             return _NOTHING  # everything was destroyed with the person's own keys
-        only = tuple(Selector(category=category, basis=Basis.CONSENT) for category in self._let_go(then, others))
+        gone = self._let_go(then, others)
+        if not then.record.delete_data:
+            gone = [category for category in gone if category in self._by_itself(then)]
+        only = tuple(Selector(category=category, basis=Basis.CONSENT) for category in gone)
         if not only:
             return _NOTHING
         erasure = erasure_of(then.record.id)

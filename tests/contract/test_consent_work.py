@@ -27,6 +27,8 @@ from consent import usecases
 from consent.errors import BrokenChainError
 from consent.events import Actor, ActorKind, Authorisers, Channel, EndReason, Evidence, SuspensionReason, chain_head
 from consent.journey import Agreement
+from consent.limits import LimitId, RestrictionGround, RestrictionRecord, Whose
+from consent.policy import Policy
 from consent.proposal import Proposal
 from consent.receipt import RECEIPT_SCHEMA
 from consent.record import Consent, State
@@ -362,11 +364,65 @@ def test_the_choice_to_delete_destroys_what_nothing_needs_any_more(town: Town) -
     assert town.kinds().count("consent.data_destroyed") == 1
 
 
-def test_without_the_choice_nothing_is_destroyed(town: Town) -> None:
+def by_itself(town: Town, agreed: Agreed) -> tuple[str, int]:
+    """A category that goes with its agreement, and how many days after."""
+    record = town.record(agreed)
+    return sorted(town.at.house.policy.kept_while_agreed(record.terms.purpose, record.categories).items())[0]
+
+
+def test_what_the_pack_keeps_while_the_agreement_runs_goes_by_itself(town: Town) -> None:
+    """GDPR art. 5(1)(e): the receipt says for how long, the page says when; nobody has to ask."""
     agreed = town.at.agree()
-    kept = keep(town, agreed, sorted(town.record(agreed).categories)[0], Basis.CONSENT)
+    category, days = by_itself(town, agreed)
+    gone, other = keep(town, agreed, category, Basis.CONSENT), keep(town, agreed, category, Basis.OTHER)
     withdraw(town, agreed, delete_data=False)
-    assert ("chosen", "nothing to do") in town.carry_out("consent.ended")
+    assert town.carry_out("consent.ended")[-1] == ("later", "waiting")
+    town.at.clock.forward(seconds=days * 86_400 - 1)
+    assert town.carry_out("consent.ended")[-1] == ("later", "waiting")
+    assert gone(), "not a moment sooner"
+    town.at.clock.forward(seconds=1)
+    assert town.carry_out("consent.ended")[-1] == ("record", "done")
+    assert (gone(), other()) == (False, True)
+    assert len(town.mails("agreement-ended")) <= 1, "the end was told once"
+
+
+def test_what_time_has_ended_goes_by_itself_too(town: Town) -> None:
+    agreed = town.at.agree()
+    category, days = by_itself(town, agreed)
+    gone = keep(town, agreed, category, Basis.CONSENT)
+    town.at.clock.at = town.record(agreed).valid_until
+    assert lapse_all(town.at.house.units) == 1
+    town.carry_out("consent.ended")
+    town.at.clock.forward(days=days)
+    town.carry_out("consent.ended")
+    assert not gone()
+
+
+def test_who_asks_for_storage_only_keeps_what_is_there(town: Town) -> None:
+    """GDPR art. 18(1)(b): a restriction asked for instead of the deletion."""
+    agreed, house = town.at.agree(), town.at.house
+    category, days = by_itself(town, agreed)
+    kept = keep(town, agreed, category, Basis.CONSENT)
+    withdraw(town, agreed, delete_data=False)
+    with house.units.writing() as unit:
+        whose, now = Whose(house.controller, agreed.subject), town.at.clock.now()
+        unit.limits.add_restriction(
+            RestrictionRecord(LimitId("lim_1"), whose, RestrictionGround.UNLAWFUL_PROCESSING, now)
+        )
+        unit.commit()
+    town.at.clock.forward(days=days)
+    assert town.carry_out("consent.ended")[-1] == ("later", "waiting")
+    assert kept()
+
+
+def test_what_no_text_lets_go_with_the_agreement_stays_without_the_choice(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreed = town.at.agree()
+    kept = keep(town, agreed, by_itself(town, agreed)[0], Basis.CONSENT)
+    monkeypatch.setattr(Policy, "kept_while_agreed", lambda *_: {})
+    withdraw(town, agreed, delete_data=False)
+    assert town.carry_out("consent.ended")[-1] == ("due", "nothing to do")
     assert kept()
 
 

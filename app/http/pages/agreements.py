@@ -190,6 +190,7 @@ def _stop_page(record: Consent, keep: str, *, signed_link: bool) -> str:
         ended=ended,
         asked=_asked(record),
         kept=facts.kept(of.policy, record.terms.purpose, covered),
+        gone_after=facts.gone_after(of.policy, record.terms.purpose, covered),
         signed_link=signed_link,
         **_words(),
     )
