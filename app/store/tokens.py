@@ -9,7 +9,7 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, delete, func, insert, select, update
+from sqlalchemy import Connection, Insert, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -39,12 +39,27 @@ from app.tokens.records import (
 
 DAY: Final = timedelta(hours=24)
 """The window of RTS art. 36(5)(b), rolling."""
+_COUNTED: Final = ("consent", "party", "connection")
+"""Of what unattended reads are counted."""
+_IDLE_COUNTER: Final = delete(ReadCounterRow).where(
+    *(getattr(ReadCounterRow, name) == bindparam(name) for name in _COUNTED),
+    ~select(UnattendedReadRow.id)
+    .where(*(getattr(UnattendedReadRow, name) == bindparam(name) for name in _COUNTED))
+    .exists(),
+)
 
 
 def _insert_or_nothing(connection: Connection, row: type[RecordsBase]) -> Any:
     """INSERT ... ON CONFLICT DO NOTHING in the dialect at hand: waits for a rival's commit instead of failing."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     return dialect.insert(row).on_conflict_do_nothing()
+
+
+def _insert_or_count(connection: Connection) -> Any:
+    """INSERT ... ON CONFLICT DO UPDATE of a read counter: one statement, so that no removal comes in between."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    another = {"total": ReadCounterRow.total + 1}
+    return dialect.insert(ReadCounterRow).on_conflict_do_update(index_elements=_COUNTED, set_=another)
 
 
 def spent_digest(kind: str, owner: str, jti: str) -> bytes:
@@ -252,15 +267,10 @@ class SqlTokens:
     def count_read(self, consent: str, party: str, connection: str, at: datetime, limit: int) -> bool:
         """Count one unattended read; False, and nothing counted, when `limit` were reached in the last 24 hours.
 
-        The counter row is locked first, so that two issues at the same moment cannot both be the last one allowed.
+        The counter row is written first, so that two issues at the same moment cannot both be the last one allowed.
         """
         of = {"consent": consent, "party": party, "connection": connection}
-        self._connection.execute(_insert_or_nothing(self._connection, ReadCounterRow).values(**of, total=0))
-        self._connection.execute(
-            update(ReadCounterRow)
-            .where(*(getattr(ReadCounterRow, name) == value for name, value in of.items()))
-            .values(total=ReadCounterRow.total + 1)
-        )
+        self._connection.execute(_insert_or_count(self._connection).values(**of, total=1))
         counted = self._connection.execute(
             select(func.count()).where(
                 *(getattr(UnattendedReadRow, name) == value for name, value in of.items()),
@@ -299,9 +309,18 @@ class SqlTokens:
                 (PushedRequestRow.digest, PushedRequestRow.expires_at, now - DAY),
                 (CodeRow.digest, CodeRow.expires_at, now - DAY),
                 (AccessTokenRow.digest, AccessTokenRow.expires_at, now - DAY),
-                (UnattendedReadRow.id, UnattendedReadRow.at, now - DAY),
             )
-        )
+        ) + self._purge_reads(now - DAY, most)
+
+    def _purge_reads(self, before: datetime, most: int) -> int:
+        """Remove reads that count no more, and the counters of whoever has none left."""
+        row = UnattendedReadRow
+        ended = select(row.id).where(row.at < before).order_by(row.at).limit(most).scalar_subquery()
+        removed = delete(row).where(row.id.in_(ended)).returning(row.consent, row.party, row.connection)
+        gone = self._connection.execute(removed).all()
+        if gone:
+            self._connection.execute(_IDLE_COUNTER, [dict(of._mapping) for of in set(gone)])
+        return len(gone)
 
     def _purge(
         self, key: InstrumentedAttribute[Any], moment: InstrumentedAttribute[datetime], before: datetime, most: int

@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import IntegrityError
 
 from app.sdk.claims import AggregationConsent
 from app.sdk.scopes import Scope
 from app.store.clients import SqlClients
+from app.store.rows.tokens import ReadCounterRow
 from app.store.tokens import SqlSigningKeys, SqlTokens
 from app.tokens.minting import digest
 from app.tokens.records import (
@@ -187,6 +188,38 @@ def test_what_can_never_matter_again_is_removed_in_batches(tokens: SqlTokens) ->
     assert tokens.purge(after, 100) == 6
     assert tokens.purge(after, 100) == 0
     assert tokens.access(TOKEN.digest) is None
+
+
+def test_a_counter_goes_with_the_last_read_it_counted(connection: Connection, tokens: SqlTokens) -> None:
+    """Tokens.md section 3: rolling 24 hours, counted anew when they are over."""
+
+    def counters() -> set[str]:
+        return set(connection.execute(select(ReadCounterRow.connection)).scalars())
+
+    later = NOW + timedelta(hours=20)
+    for bank, at in (("bank-1", NOW), ("bank-2", NOW), ("bank-2", later)):
+        assert tokens.count_read("con_1", "p", bank, at, 2)
+    assert tokens.purge(NOW + timedelta(hours=25), 100) == 2
+    assert counters() == {"bank-2"}
+    assert tokens.count_read("con_1", "p", "bank-2", NOW + timedelta(hours=25), 2)
+    assert not tokens.count_read("con_1", "p", "bank-2", NOW + timedelta(hours=25), 2)
+    assert tokens.count_read("con_1", "p", "bank-1", NOW + timedelta(hours=25), 1)
+    assert not tokens.count_read("con_1", "p", "bank-1", NOW + timedelta(hours=25), 1)
+    assert tokens.purge(NOW + timedelta(days=3), 100) == 3
+    assert counters() == set()
+
+
+def test_a_counter_removed_meanwhile_still_lets_one_through_at_a_time(records_engine: Engine) -> None:
+    """Whoever counts writes the counter in one statement: a removal comes before it or after, never in between."""
+    with records_engine.begin() as opened:
+        assert SqlTokens(opened).count_read("con_1", "p", "bank", NOW, 4)
+    heard: list[str] = []
+    listen = ("before_cursor_execute", lambda _c, _u, said, *_more: heard.append(said))
+    event.listen(records_engine, *listen)
+    with records_engine.begin() as opened:
+        assert SqlTokens(opened).count_read("con_1", "p", "bank", NOW, 4)
+    event.remove(records_engine, *listen)
+    assert [said for said in heard if "oauth_read_counters" in said][1:] == []
 
 
 def test_signing_keys(connection: Connection) -> None:
