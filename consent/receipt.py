@@ -23,6 +23,7 @@ from consent.events import (
     Refused,
     Replaced,
     Requested,
+    Shown,
     Withdrawn,
     to_plain,
 )
@@ -97,9 +98,14 @@ def receipt(
 
 def _locale(record: Consent, policy: Policy) -> Locale:
     """Return the language the person was shown; before that, the controller's first."""
-    if record.page is not None:
-        return record.page.locale
-    return policy.controllers[record.terms.controller].locales[0]
+    page = _page(record)
+    return page.locale if page is not None else policy.controllers[record.terms.controller].locales[0]
+
+
+def _page(record: Consent) -> Shown | None:
+    """Return what the subject agreed on; before that, what was shown last (consent rule 58)."""
+    own = (part.page for part in record.parts if part.authoriser == record.terms.subject)
+    return next(own, record.page)
 
 
 def _header(record: Consent, subject_handle: str) -> Plain:
@@ -151,9 +157,10 @@ def _processing(record: Consent, policy: Policy, links: Links, locale: Locale) -
 
 
 def _notice(record: Consent) -> Plain:
+    page = _page(record)
     return {
         "version": record.terms.notice_version,
-        "digest": record.page.notice_digest if record.page is not None else None,
+        "digest": page.notice_digest if page is not None else None,
     }
 
 
@@ -264,7 +271,7 @@ def _expression(event: Event) -> str | None:
 
 def _ours(record: Consent, history: Sequence[Event], subject_handle: str, head: str) -> Plain:
     """Return the fields beyond TS 27560, and the record in full (consent rule 56: content is free, give all of it)."""
-    terms, page = record.terms, record.page
+    terms, page = record.terms, _page(record)
     return {
         "state": record.state.value,
         "version": record.version,

@@ -191,6 +191,10 @@ class Consent:
         """Return the data user and every recipient named on the page (consent rule 15)."""
         return self.terms.recipients | {self.terms.party}
 
+    def agreed_by(self, person: str) -> bool:
+        """Return whether this person has given their part."""
+        return any(part.authoriser == person for part in self.parts)
+
     def state_at(self, at: datetime) -> State:
         """Return the state, seen at `at`: what has run out has expired, swept or not."""
         ended = self.due_at is not None and at >= self.due_at
@@ -270,7 +274,8 @@ def _speaks_for(record: Consent, event: Event) -> bool:
 def _next(record: Consent, event: Event) -> Consent:
     match event:
         case PageShown():
-            after = replace(record, page=event.page)
+            # what is shown to who has agreed already is not what they agreed to (consent rule 58)
+            after = record if record.agreed_by(event.by.ref) else replace(record, page=event.page)
         case Given():
             after = _given(record, event)
         case Narrowed():

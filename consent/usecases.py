@@ -67,6 +67,7 @@ def show(
 ) -> Consent:
     """Record the exact page a person was shown (consent rule 58); showing the same page again records nothing.
 
+    Nor does showing it to somebody who has agreed: their answer was to another page.
     Raises UnfitError("notice_changed") when new words were released since the request: it has to be asked anew.
     """
     with unit:
@@ -80,7 +81,7 @@ def show(
             locale=locale,
             gpc=gpc,
         )
-        if record.page != page:
+        if record.page != page and not record.agreed_by(by.ref):
             record = _append(unit, record, events.PageShown(at, by, channel, page))
             unit.commit()
     return record

@@ -104,6 +104,24 @@ def test_our_own_fields_and_the_proffered_terms_are_kept() -> None:  # consent r
     assert len(ours["history"]) == len(ACTIVE)
 
 
+OTHER = replace(PAGE, notice_digest="n2", template_digest="t2", policy_digest="pd2", locale=Locale.EN, gpc=False)
+
+
+def test_it_is_of_the_page_the_subject_agreed_on_whatever_was_shown_since() -> None:  # consent rules 56, 58
+    later = ev.PageShown(NOW, SUBJECT, Channel.PAGE, OTHER)
+    assert _page_of(issue(*ACTIVE, later)) == _page_of(issue(*ACTIVE))
+    two = replace(REQUESTED, terms=replace(TERMS, authorisers=Authorisers((ANNA, BRUNO))))
+    bruno = ev.PageShown(NOW, Actor(ActorKind.SUBJECT, BRUNO), Channel.PAGE, OTHER)
+    assert _page_of(issue(two, *ACTIVE[1:], bruno, given_by(BRUNO))) == _page_of(issue(*ACTIVE))
+    assert _page_of(issue(REQUESTED, ACTIVE[1], later)) != _page_of(issue(REQUESTED, ACTIVE[1])), "nothing agreed yet"
+
+
+def _page_of(made: Mapping[str, object]) -> tuple[object, ...]:
+    processing, ours = made["record"]["processing"], made["record"]["regard"]
+    digests = tuple(ours[name] for name in ("template_digest", "catalogue_digest", "policy_digest", "gpc"))
+    return processing["language"], processing["privacy_notice"], processing["purpose"], digests
+
+
 def test_no_internal_handle_and_no_member_of_staff_leaves() -> None:
     people = replace(REQUESTED, terms=replace(TERMS, authorisers=Authorisers((ANNA, BRUNO))))
     ended = ev.EndedByController(NOW, STAFF, Channel.PAGE, EndReason.SERVICE_ENDED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -93,6 +94,12 @@ def _any_event() -> st.SearchStrategy[ev.Event]:
         st.builds(ev.Invalidated, *common, st.sampled_from(EndReason)),
         st.builds(ev.Narrowed, *common, categories),
     )
+
+
+def test_a_page_shown_after_agreeing_is_not_the_page_agreed_on() -> None:  # consent rule 58
+    other = replace(PAGE, locale=Locale.EN, notice_digest="n2")
+    record = fold(CONSENT, (*ACTIVE, ev.PageShown(NOW, SUBJECT, Channel.PAGE, other)))
+    assert (record.page, record.parts[0].page) == (PAGE, PAGE)
 
 
 @settings(max_examples=400, deadline=None)

@@ -285,6 +285,11 @@ def test_words_released_since_the_request_are_asked_anew(desk: Desk) -> None:  #
         desk.show(asked.id)
 
 
+def test_showing_the_page_to_who_has_agreed_records_nothing(desk: Desk) -> None:  # consent rule 58
+    given = desk.active()
+    assert desk.show(given.id, locale=Locale.EN) == given
+
+
 def test_showing_the_same_page_again_records_nothing(desk: Desk) -> None:
     asked = desk.propose()
     first = desk.show(asked.id)
