@@ -22,8 +22,11 @@ BODY_LIMIT = 1024 * 1024
 """Bytes a request body may have; a room that takes documents raises it for its own rules."""
 
 
-def create_app(doors: Doors, blueprints: Iterable[Blueprint] = ()) -> Flask:
-    """Return the application of the built-in pages and `blueprints`. Raises Unguarded for a rule without a guard."""
+def create_app(doors: Doors, blueprints: Iterable[Blueprint] = (), *, away: Iterable[type[Exception]] = ()) -> Flask:
+    """Return the application of the built-in pages and `blueprints`; `away`: faults of a database that cannot answer.
+
+    Raises Unguarded for a rule without a guard.
+    """
     app = Flask("app", static_folder=str(ROOT / "app/http/static"), template_folder=str(ROOT / "templates"))
     app.extensions["regard.doors"] = doors
     app.config.update(MAX_CONTENT_LENGTH=BODY_LIMIT, MAX_FORM_MEMORY_SIZE=BODY_LIMIT, SEND_FILE_MAX_AGE_DEFAULT=3600)
@@ -31,7 +34,7 @@ def create_app(doors: Doors, blueprints: Iterable[Blueprint] = ()) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     locale.install(app)
     chrome.install(app)
-    problems.install(app)
+    problems.install(app, away)
     app.before_request(guard.enforce)
     app.after_request(headers.write_headers)
     app.after_request(sessions.write_cookies)  # registered last, runs first

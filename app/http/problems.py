@@ -10,7 +10,7 @@ Leaves out OAuth's own `{"error": ...}` answers (RFC 6749 section 5.2): the `oau
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 import structlog
@@ -53,6 +53,7 @@ from app.http.errors import (
     UploadNotExpected,
 )
 from app.http.locale import current_locale
+from app.http.sessions import look_no_further
 from app.ledger.errors import LedgerError, PositionUnknown, WitnessRefused
 from app.sdk.sealed import SealError
 from app.tokens.errors import TokenError
@@ -213,9 +214,20 @@ MACHINE_PATHS = ("/api/", "/oauth/", "/access/", "/.well-known/", "/events/", "/
 _log = structlog.get_logger()
 
 
-def install(app: Flask) -> None:
-    """Answer every exception of `app` from the table."""
+def install(app: Flask, away: Iterable[type[Exception]] = ()) -> None:
+    """Answer every exception of `app` from the table; `away` are the store's own, of a database that is busy or away.
+
+    Those are answered as Unavailable: the caller comes back (operations.md section 6).
+    """
     app.register_error_handler(Exception, answer)
+    for kind in away:
+        app.register_error_handler(kind, _answer_away)
+
+
+def _answer_away(fault: Exception) -> AnyResponse:
+    _log.warning("request.database_away", fault=type(fault).__name__, where=_where(fault))
+    look_no_further()
+    return answer(Unavailable(RETRY_AFTER))
 
 
 def answer(error: Exception) -> AnyResponse:
@@ -254,9 +266,12 @@ def code_of(error: Exception, status: int) -> str:
 def _unknown(error: Exception) -> str:
     """Log where it arose, without its message, and return the reference."""
     reference = doors().ids.new("err")
-    where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
-    _log.error("request.failed", reference=reference, fault=type(error).__name__, where=where)
+    _log.error("request.failed", reference=reference, fault=type(error).__name__, where=_where(error))
     return reference
+
+
+def _where(error: Exception) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
 
 
 def _for_machines(error: Exception, status: int, reference: str | None) -> Response:

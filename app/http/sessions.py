@@ -67,6 +67,11 @@ def _look_up() -> SessionFacts | None:
     return found
 
 
+def look_no_further() -> None:
+    """Take this request for nobody's unless its session is known already: the database does not answer."""
+    g.setdefault("regard_session", None)
+
+
 def session_digest() -> str | None:
     """Return under what this request's session is stored."""
     token = read_cookie(SESSION)

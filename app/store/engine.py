@@ -10,12 +10,17 @@ What a statement was given is in no fault's text: it would be in the log next.
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_MILLISECONDS = 15_000
+AWAY: Final = (OperationalError, NoConnection)
+"""What a database raises that is locked, away or has no connection free: not of the asker's making, and it passes."""
 
 
 def open_engine(url: str, *, keys: bool = False) -> Engine:

@@ -16,6 +16,7 @@ from app.http.oauth import ConsentView, OAuthServices, PresentedTokens, blueprin
 from app.http.oauth.services import Joined, Unit
 from app.outbound.outbox import LocalOutbox
 from app.servicekeys import kept_service_key
+from app.store.engine import AWAY
 from app.tokens.records import Client
 from app.tokens.rfc9449 import Nonces
 from app.vault.errors import VaultError
@@ -50,7 +51,7 @@ def application(house: House) -> Flask:
     if token:
         measure(house, house.metrics)
         rooms.append(metering.blueprint(house.metrics, token))
-    app = create_app(page_doors(house, services), rooms)
+    app = create_app(page_doors(house, services), rooms, away=AWAY)
     metering.count_requests(app, house.metrics)
     return app
 
