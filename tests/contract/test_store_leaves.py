@@ -492,7 +492,7 @@ def test_only_what_a_witness_signed_is_read_in_search_of_it(
     """The door is public: while two keys of the ledger sign, no other checkpoint costs a parsing and a check."""
     name, seed = "regard.test/ledger", b"\x05" * 32
     store = LeafStore(records_engine, NoteSigner(name, seed, b"\x06" * 32), hand)
-    watching = [WitnessSigner(each, b"\x09" * 32) for each in ("w.example/100%_\\w", name, "xyz")]
+    watching = [WitnessSigner(each, b"\x09" * 32) for each in ("w.example/a\\b%c", name, "xyz")]
     for _ in range(5):
         write(records_engine, hand, 1)
         store.integrate()
