@@ -138,8 +138,8 @@ class FastLane:
         return said
 
     def _described(self, looked: Looked, secret: str) -> Mapping[str, Any] | None:
-        audience = looked.caller.resource
-        found = standing(self._services, looked, secret, audience) if audience is not None else None
+        audience, party = looked.caller.resource, looked.caller.party
+        found = standing(self._services, looked, secret, audience, party) if audience is not None else None
         if found is None:
             return INACTIVE
         if found.consent is not None and looked.handle is None:

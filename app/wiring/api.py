@@ -94,7 +94,7 @@ class ApiFace:
             categories=frozenset(CategoryId(name) for name in token.detail.categories),
             attended=token.attended,
             expires_at=token.expires_at,
-            stands=standing(self._authorization, self._seen, secret, component.resource) is not None,
+            stands=standing(self._authorization, self._seen, secret, component.resource, component.party) is not None,
         )
 
     def judge(self, question: Question) -> Permit | Deny:

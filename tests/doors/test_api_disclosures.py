@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from sqlalchemy import update
+from werkzeug.test import Client as Visitor
 
+from app.sdk.client import Authority
+from app.sdk.gate import Deny, Gate, Permit
 from app.sdk.scopes import Scope
-from tests.doors.api_house import BALANCES, HOLDER, PURPOSE, READER, Agreed, ApiHouse, problem
+from app.store.rows.base import RecordsBase
+from app.tokens.minting import digest
+from app.tokens.rfc7523 import ASSERTION_TYPE
+from app.wiring import fast_lane
+from tests.doors.api_house import BALANCES, HOLDER, ISSUER, PURPOSE, READER, RIVAL, Agreed, ApiHouse, problem
 
 PATH = "/api/v1/disclosures"
 
@@ -138,6 +147,52 @@ def test_a_reader_the_agreement_does_not_name(at: ApiHouse, fields: dict[str, An
     item = read(at, ana, handle=at.handle(ana, HOLDER), reader=who, **fields)
     assert problem(report(at, item, who=at.holder), 422, "body_invalid")["fields"] == [f"disclosures.0.{said}"]
     assert at.traces() == (0, [])
+
+
+@pytest.mark.parametrize("name", ["holder", "rival"])
+def test_whatever_the_gate_permits_can_be_reported(at: ApiHouse, name: str) -> None:
+    """consent rules 15, 51: a read that could not reach the person's log is never let through to begin with."""
+    ana, holder = at.agree(), getattr(at, name)
+    verdict = gated(at, holder, issued_for(at, ana, holder.record.resource))
+    if name == "rival":  # the agreement does not name its party
+        assert isinstance(verdict, Deny)
+        return
+    assert isinstance(verdict, Permit)
+    item = read(at, ana, handle=verdict.subject, reader=verdict.client_id)
+    assert report(at, item, who=holder).json == {"written": 1, "known": 0}
+
+
+def test_no_token_is_issued_or_good_for_a_holder_the_agreement_does_not_name(at: ApiHouse) -> None:
+    """RFC 8707 section 2; one issued before this was refused is good neither at the full door nor in the fast lane."""
+    ana, there = at.agree(), at.rival.record.resource
+    with pytest.raises(AssertionError, match="invalid_target"):
+        at.token(ana, resource=there)
+    token = issued_for(at, ana, there)
+    said = {"client_assertion_type": ASSERTION_TYPE, "token": token}
+    for door in (at.app, lane := fast_lane(at.house, at.app)):
+        asked = {**said, "client_assertion": at.rival.assertion()}
+        assert Visitor(door).post("/oauth/introspect", data=asked).get_json() == {"active": False}
+    lane.close()
+    assert RIVAL not in {row["party"] for row in at.rows("pairwise_handles")}  # nor did it get a name for the person
+
+
+def issued_for(at: ApiHouse, agreed: Agreed, resource: str) -> str:
+    """A token of the reader for `resource`, whether or not it would be issued today."""
+    token = at.token(agreed)
+    rows = RecordsBase.metadata.tables["oauth_access_tokens"]
+    with at.house.records.begin() as connection:
+        connection.execute(update(rows).where(rows.c.digest == digest(token)).values(audience=resource))
+    return token
+
+
+def gated(at: ApiHouse, holder: Any, token: str) -> Permit | Deny:
+    """What the holder's own gate says to the reader's token."""
+    http, url = httpx.Client(transport=httpx.WSGITransport(app=at.app)), holder.record.resource + "/balances"
+    resource = holder.record.resource
+    authority = Authority(ISSUER, holder.record.id, holder.key, resource=resource, http=http, clock=at.clock.now)
+    proof = at.reader.prover.prove("GET", url, access_token=token)
+    asked = httpx.Request("GET", url, headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+    return Gate(authority, resource).check(asked, PURPOSE, [BALANCES])
 
 
 def test_batches_have_a_limit(at: ApiHouse) -> None:

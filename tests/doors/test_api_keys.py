@@ -14,6 +14,7 @@ from app.sdk.scopes import Scope
 from app.sdk.sealed import Cipher
 from app.vault.errors import ProviderUnavailable
 from app.vault.keys import Target
+from consent.vocabulary import PartyId
 from tests.doors.api_house import (
     BALANCES,
     DETAILS,
@@ -120,8 +121,10 @@ def test_a_token_for_another_holder_opens_nothing(at: ApiHouse) -> None:
 def test_a_holder_without_a_grant_to_hold_is_refused_though_the_reader_may_read(at: ApiHouse) -> None:
     """dsar rule P1: whoever is not on the list for this has no access."""
     ana = at.agree()
-    token = at.token(ana, at.reader, "https://rival.example")
-    said = problem(at.lease(ana, token, at.rival, handle=at.handle(ana, at.rival.record.party)), 403, "access_refused")
+    named = PartyId("connecteurs")  # the agreement names it, and it may read
+    holder = at.component("connector", named, "https://connect.example")
+    token = at.token(ana, at.reader, "https://connect.example")
+    said = problem(at.lease(ana, token, holder, handle=at.handle(ana, named)), 403, "access_refused")
     assert said["reason"] == "not_granted"
     assert at.traces() == (0, [])
 

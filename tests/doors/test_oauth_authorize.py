@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from app.sdk.keyfile import read_key
 from app.sdk.partner import Partner
 from app.store.engine import open_engine
 from app.store.rows.base import RecordsBase
-from app.tokens.errors import InvalidRequestUri
-from consent.vocabulary import ConsentId, SubjectRef
+from app.tokens.errors import InvalidRequestUri, InvalidTarget
+from consent.vocabulary import ConsentId, PartyId, SubjectRef
 from tests.doors.demo_house import CALLBACK as DEMO_CALLBACK
 from tests.doors.demo_house import DemoHouse, through
 from tests.doors.oauth_house import CALLBACK, HOLDER, ISSUER, SUBJECT, House
@@ -270,6 +271,22 @@ def test_an_existing_consent_may_be_named_in_a_request_if_it_is_one_s_own(house:
     assert house.push(authorization_details=own).status_code == 201
     other = json.dumps([{"type": "aggregation_consent", "consent_id": "con_none"}])
     refused(house.push(authorization_details=other), "invalid_authorization_details")
+
+
+def test_a_holder_the_consent_does_not_name_gets_neither_code_nor_token(house: House) -> None:
+    """consent rules 15, 51; RFC 8707 section 2."""
+    there = "https://other.example"
+    house.component("other", "elsewhere", resource=there)
+    own = json.dumps([{"type": "aggregation_consent", "consent_id": house.consent}])
+    refused(house.push(authorization_details=own, resource=there), "invalid_target")
+    with pytest.raises(InvalidTarget):
+        house.complete(house.journey(resource=there))
+    view = house.facts.consents[house.consent]
+    house.facts.consents[house.consent] = replace(view, parties=view.parties | {PartyId("elsewhere")})
+    given, code = house.redeem(house.code(resource=there)).json, house.code(resource=there)
+    house.facts.consents[house.consent] = view
+    refused(refresh(house, given["refresh_token"]), "invalid_target")
+    refused(house.redeem(code), "invalid_target")
 
 
 def test_a_client_suspended_meanwhile_gets_no_code(house: House) -> None:

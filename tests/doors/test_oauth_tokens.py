@@ -22,6 +22,7 @@ from app.sdk.dpop import Prover, new_key
 from app.store.engine import open_engine
 from app.store.rows.base import RecordsBase
 from consent.reasons import Reason
+from consent.vocabulary import PartyId
 from tests.doors.oauth_house import HOLDER, ISSUER, START, Component, House
 
 
@@ -359,6 +360,19 @@ def test_a_consent_of_others_looks_like_none(house: House) -> None:
     unknown = house.token(authorization_details=house.details(consent_id="con_none"))
     others = house.token(house.stranger)
     assert unknown.json == others.json
+
+
+def test_a_holder_not_named_in_the_consent_is_no_audience(house: House) -> None:
+    """consent rules 15, 51; RFC 8707 section 2: nobody reads where the person was never told that it is read."""
+    other = house.component("other", "elsewhere", resource="https://other.example")
+    refused(house.token(resource="https://other.example"), "invalid_target")
+    assert not [kind for kind, _ in house.entries if kind == "token.issued"]
+    view = house.facts.consents[house.consent]
+    house.facts.consents[house.consent] = replace(view, parties=view.parties | {PartyId("elsewhere")})
+    issued = house.token(resource="https://other.example").json["access_token"]
+    assert house.introspect(issued, other)["active"] is True
+    house.facts.consents[house.consent] = view
+    assert house.introspect(issued, other) == {"active": False}  # one that was issued before is over too
 
 
 def test_suspended_clients_and_parties_get_nothing(house: House) -> None:

@@ -66,7 +66,7 @@ class Doors:
         body = request.get_json()
         assert body.keys() - {"key_id"} == {"presented_token", "handle", "category", "seconds"}
         with self.house.unit() as unit:
-            found = standing(self.house.services, unit, body["presented_token"], HOLDER)
+            found = standing(self.house.services, unit, body["presented_token"], HOLDER, self.house.holder.record.party)
         if found is None or found.token.detail is None or body["category"] not in found.token.detail.categories:
             return jsonify(code="presented_token_refused"), 403
         self.leases += 1

@@ -11,7 +11,7 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from app.http.oauth.authentication import prove
-from app.http.oauth.grants import audience_of
+from app.http.oauth.grants import audience_of, named_in
 from app.http.oauth.introspected import INACTIVE, described
 from app.http.oauth.issue import consent_for
 from app.http.oauth.models import ASSERTION, OWN_TOKEN, AccessModel, ClientModel, RefreshModel
@@ -69,11 +69,11 @@ class PushedAuthorization(Endpoint):
             error.redirect_uri = None  # no browser here: the answer is the client's (RFC 9126 section 2.3)
             raise
         detail = rfc9396.proposal(rfc9396.parse(request.form.get("authorization_details", "")))
+        audience = audience_of(self.server, client, request.form.get("resource"))
         if detail.consent_id is not None:
-            consent_for(self.server, client, detail.consent_id)
+            named_in(self.server, consent_for(self.server, client, detail.consent_id), audience)
         elif (fault := self.server.services.unfit(client, detail)) is not None:
             raise InvalidAuthorizationDetails(fault)  # now, and not to the person after they signed in
-        audience_of(self.server, client, request.form.get("resource"))
 
     def _record(self, request: OAuthRequest, client: Client, reference: bytes) -> PushedRequest:
         now = self.server.now
@@ -159,10 +159,10 @@ class Introspection(IntrospectionEndpoint):
         """Return how the token stands for this caller; to anyone but its audience it stands nowhere."""
         if "token" not in request.form:
             raise InvalidRequest("token is required")
-        audience = client.record.resource
+        audience, party = client.record.resource, client.record.party
         if audience is None:
             return None
-        return standing(self.server.services, self.server.unit, request.form["token"], audience)
+        return standing(self.server.services, self.server.unit, request.form["token"], audience, party)
 
     def create_introspection_payload(self, token: Standing | None) -> dict[str, Any]:
         """Write the answer of RFC 7662 section 2.2; an inactive token has no other member, not even why."""

@@ -78,6 +78,8 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         if pushed is None or request.consent is None:
             raise RuntimeError("a code is only made when a pushed request completes")
         view = consent_for(self.server, client, request.consent)
+        audience = pushed.parameters.get("resource", self.server.services.issuer)
+        named_in(self.server, view, audience)
         asked = rfc9396.parse(pushed.parameters["authorization_details"])
         grant = TokenGrant(
             id=self.server.services.ids.new("gnt"),
@@ -86,7 +88,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             party=client.party,
             consent=view.id,
             scopes=parse(request.scope or ""),
-            audience=pushed.parameters.get("resource", self.server.services.issuer),
+            audience=audience,
             detail=rfc9396.granted(asked, view.covered()),
             created_at=self.server.now,
         )
@@ -200,6 +202,7 @@ def _under_grant(server: Server, client: Client, grant: TokenGrant, jkt: str, *,
     """Prepare a token under a grant; `attended` None means: ask whether the subject is there."""
     try:
         view = consent_for(server, client, grant.consent)
+        named_in(server, view, grant.audience)
         there = _present(server, view) if attended is None else attended
         detail = permitted(server, client, view, grant.detail, attended=there)
     except (AccessDenied, InvalidAuthorizationDetails) as fault:
@@ -223,6 +226,7 @@ def _own(server: Server, issue: Issue) -> None:
 def _bound(server: Server, issue: Issue, details: str) -> None:
     asked = rfc9396.named(rfc9396.parse(details))
     view = consent_for(server, issue.client, asked.consent_id or "")
+    named_in(server, view, issue.audience)
     issue.attended = _present(server, view)
     issue.consent = view
     issue.detail = permitted(server, issue.client, view, asked, attended=issue.attended)
@@ -236,6 +240,15 @@ def audience_of(server: Server, client: Client, resource: str | None) -> str:
     if holder is None or holder.controller != client.controller or server.query_client(holder.id) is None:
         raise InvalidTarget("no such resource")
     return holder.resource or ""
+
+
+def named_in(server: Server, view: ConsentView, audience: str) -> None:
+    """A holder is one the person was told of (consent rules 15, 51). Raises `InvalidTarget` (RFC 8707 section 2)."""
+    if audience == server.services.issuer:
+        return
+    holder = server.unit.clients.of_resource(audience)
+    if holder is None or holder.party not in view.parties:
+        raise InvalidTarget("the consent does not name this holder")
 
 
 def _same_resource(request: OAuthRequest, audience: str) -> None:

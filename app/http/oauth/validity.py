@@ -26,8 +26,11 @@ class Standing:
     """The judge's yes, with its obligations; None for a token that stands on no consent."""
 
 
-def standing(services: OAuthServices, unit: Joined, secret: str, audience: str) -> Standing | None:
-    """Return how a presented token stands for `audience`; None when it opens nothing, whatever the cause."""
+def standing(services: OAuthServices, unit: Joined, secret: str, audience: str, party: str = "") -> Standing | None:
+    """Return how a presented token stands for `audience`; None when it opens nothing, whatever the cause.
+
+    `party` is whose address the audience is; it is not asked for this service itself.
+    """
     token = unit.tokens.access(digest(secret))
     now = services.clock.now()
     if token is None or token.audience != audience or not _alive(token, now):
@@ -37,7 +40,7 @@ def standing(services: OAuthServices, unit: Joined, secret: str, audience: str) 
         return None
     if token.consent is None:
         return Standing(token, client, None, None)
-    return _agreed(services, unit, token, client)
+    return _agreed(services, unit, token, client, party)
 
 
 def live_client(services: OAuthServices, unit: Joined, client: str) -> Client | None:
@@ -48,11 +51,13 @@ def live_client(services: OAuthServices, unit: Joined, client: str) -> Client | 
     return found if services.party_live(unit, found, services.clock.now()) else None
 
 
-def _agreed(services: OAuthServices, unit: Joined, token: AccessToken, client: Client) -> Standing | None:
-    """The consent it points at must be of the same version, and the judge must still say yes."""
+def _agreed(services: OAuthServices, unit: Joined, token: AccessToken, client: Client, party: str) -> Standing | None:
+    """The consent it points at must be of the same version and name the holder, and the judge must still say yes."""
     view = unit.consents.view(ConsentId(token.consent or ""))
     if view is None or token.detail is None or view.version != token.consent_version:
         return None
+    if token.audience != services.issuer and party not in view.parties:
+        return None  # a holder the person was never told of (consent rules 15, 51)
     now = services.clock.now()
     question = view.question(client, token.detail.categories, now, attended=token.attended, opens_read=False)
     verdict = services.judge(unit, question)
