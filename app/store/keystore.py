@@ -20,6 +20,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -29,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.orm import aliased
 
 from app.store.bytescan import search
 from app.store.engine import BUSY_MILLISECONDS
@@ -715,6 +717,22 @@ class SqlKeyTransaction:
         """Return until when an earlier root of the partition could be brought back."""
         mine = (ErasureSiteRow.key_class == key_class, ErasureSiteRow.partition == number)
         return self._connection.execute(select(func.max(ErasureSiteRow.irrevocable_at)).where(*mine)).scalar_one()
+
+    def lives_on(self, key_class: KeyClass, number: int, generation: int) -> bool:
+        """Whether an earlier root was left by a commit and is in nobody's notes as ended or kept; each member of a
+        batch has a note of its own of the same root, and one that says so is enough.
+        """
+        told = aliased(ErasureSiteRow)
+        noted = exists().where(told.key_class == key_class, told.partition == number)
+        noted = noted.where(told.old_root == ErasureSiteRow.old_root, told.root_state.is_not(None))
+        asked = (
+            select(ErasureRow.id)
+            .join(ErasureSiteRow, ErasureSiteRow.erasure_id == ErasureRow.id)
+            .where(ErasureSiteRow.key_class == key_class, ErasureSiteRow.partition == number)
+            .where(ErasureSiteRow.root_state.is_(None), ErasureSiteRow.old_generation < generation)
+            .where(ErasureRow.committed_at.is_not(None), ~noted)
+        )
+        return self._connection.execute(asked.limit(1)).one_or_none() is not None
 
     def kept_sites(self, until: datetime | None) -> Sequence[tuple[str, ErasureSite]]:
         """Return (erasure, site) of each old root that is kept for backups, until a moment or at all."""

@@ -238,7 +238,8 @@ class Erasures(Requests):
 
     def _fall_back(self, batch: Batch) -> None:
         """Undo what is not committed; let the members go on one by one, so that one broken partition stops only its
-        own."""
+        own.
+        """
         with self._store.writing() as tx:
             self._hold(tx, batch)
             if batch.state in (ErasureState.REWRAPPED, ErasureState.VERIFIED):
@@ -246,6 +247,8 @@ class Erasures(Requests):
             if len(batch.members) > 1:
                 tx.part(batch.id)
                 tx.release(batch.id)
+                if batch.state is ErasureState.COMMITTED:
+                    _hand_over(tx, batch)
 
     @contextmanager
     def _taken(self, erasure_id: str) -> Iterator[Batch]:
@@ -510,9 +513,11 @@ class Erasures(Requests):
 
     def _noted(self, site: ErasureSite, told: RootDescription) -> ErasureSite:
         """Note what became of a root. What earlier roots of the partition open in old copies lasts as long as they do:
-        no promise of this one is earlier than theirs.
+        no promise of this one is earlier than theirs, and there is none while one of them was left and not ended.
         """
         with self._store.reading() as tx:
+            if site.old_generation is not None and tx.lives_on(site.key_class, site.partition, site.old_generation):
+                raise PartitionBusy
             earlier = tx.recoverable_until(site.key_class, site.partition)
         noted = _told(site, told)
         if noted.irrevocable_at is None or earlier is None:
@@ -627,6 +632,15 @@ def _is_free(tx: KeyTransaction, place: tuple[KeyClass, int], batch: str) -> boo
     if found is None:
         raise KeyDamaged
     return found.claimed_by in (None, batch)
+
+
+def _hand_over(tx: KeyTransaction, batch: Batch) -> None:
+    """Give each partition of a batch that parts to one of its members: its old root still lives after the commit, and
+    whoever came next would promise what that root undoes. Who has the fewest waits for the fewest other roots.
+    """
+    for site in batch.sites:
+        heir = min((member for member, _ in batch.at(site)), key=lambda member: len(member.sites))
+        tx.claim(site.key_class, site.partition, heir.id)
 
 
 def _told(site: ErasureSite, told: RootDescription) -> ErasureSite:

@@ -447,6 +447,10 @@ class KeyTransaction(Protocol):
         """Return until when an earlier root of the partition could be brought back; None when it never had another."""
         ...
 
+    def lives_on(self, key_class: KeyClass, number: int, generation: int) -> bool:
+        """Whether an erasure committed away from an earlier generation's root and nobody noted what became of it."""
+        ...
+
     def kept_sites(self, until: datetime | None) -> Sequence[tuple[str, ErasureSite]]:
         """Return (erasure, site) of each old root that is kept for backups: those whose window is over then, or all."""
         ...

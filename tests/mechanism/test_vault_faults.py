@@ -310,6 +310,7 @@ class Lying(Provider):
 
     lie = ""
     other = ""
+    spared = ""
 
     def create_root(self, name: RootName) -> str:
         return self.other if self.lie == "another root" else super().create_root(name)
@@ -319,7 +320,7 @@ class Lying(Provider):
         return bytearray(b"\x55" * 32) if self.lie == "another key" else key
 
     def destroy(self, root: str) -> None:
-        if self.lie not in ("not destroyed", "told destroyed"):
+        if self.lie not in ("not destroyed", "told destroyed") and root != self.spared:
             super().destroy(root)
 
     def describe(self, root: str) -> RootDescription:
@@ -374,6 +375,71 @@ def test_a_provider_that_does_not_destroy(rooms: Rooms, lie: str) -> None:
         story.as_it_should_be()
     provider.lie = ""
     story.ends_well()
+
+
+def first_root(story: Story) -> str:
+    """The root of the first partition's data keys."""
+    with story.engine.connect() as connection:
+        asked = text("SELECT root FROM partitions WHERE key_class = 'data' AND number = 0")
+        return str(connection.execute(asked).scalar_one())
+
+
+def left_alive(rooms: Rooms) -> tuple[Story, Lying]:
+    """Two erasures in a batch over two partitions, one in the second alone; the first one's root is not destroyed."""
+    story, provider = rooms.room(Lying)
+    story.vault.shred("era_2", [Target(CONTROLLER, "sub_kept")])
+    story.vault.shred("era_3", [Target(CONTROLLER, "sub_else")])
+    story.gone |= {scope("sub_kept", "accounts.balances"), scope("sub_else", "loans")}
+    provider.spared = first_root(story)
+    stopped = dict.fromkeys(("era_1", "era_2"), RootStillAlive.code)
+    for _ in range(2):
+        assert story.vault.erasures.drive_all(now=True).stopped == stopped
+        assert [story.vault.erasures.state(each) for each in stopped] == ["committed", "committed"]
+        story.as_it_should_be()
+    assert story.vault.erasures.state("era_3") == "certified", "the other root ended: it stands on that one's note"
+    return story, provider
+
+
+def ends_after_the_first(story: Story, provider: Lying) -> None:
+    """The provider is mended: whoever waited is certified, and promises no less than those before."""
+    provider.spared = ""
+    story.clock.pass_(hours=1)
+    story.vault.erasures.drive_all(now=True)
+    story.vault.erasures.drive_all(now=True)
+    assert story.vault.erasures.pending() == ()
+    for erasure in ("era_1", "era_2", "era_4"):
+        told = {each["irrevocable_at"] for each in story.vault.erasures.certificates(erasure)}
+        assert story.clock.now().isoformat(timespec="seconds") in told, erasure
+    story.as_it_should_be()
+    story.nothing_left(story.vault)
+
+
+@pytest.mark.parametrize("claimed", [True, False], ids=["claimed", "released by an earlier version"])
+def test_nobody_is_certified_above_a_root_that_lives_on(rooms: Rooms, claimed: bool) -> None:
+    """A batch that parts after its commit (vault.md section 5): its old root opens a backup with the next person in it,
+    so that one waits, and nothing says before that its keys are destroyed."""
+    story, provider = left_alive(rooms)
+    root = provider.spared
+    if not claimed:
+        with story.engine.begin() as connection:
+            connection.execute(text("UPDATE partitions SET claimed_by = NULL"))
+    story.vault.shred("era_4", [Target(CONTROLLER, "sub_near")])
+    story.gone |= {scope("sub_near", "loans")}
+    for _ in range(2):
+        with pytest.raises(PartitionBusy):
+            story.vault.erasures.drive("era_4", now=True)
+        assert story.vault.erasures.state("era_4") == ("key_row_removed" if claimed else "committed")
+        assert story.vault.erasures.certificates("era_4") == ()
+    assert story.ring.describe(root).state is RootState.ACTIVE
+    ends_after_the_first(story, provider)
+
+
+def test_a_root_that_lives_on_keeps_only_its_own_partition(rooms: Rooms) -> None:
+    story, _ = left_alive(rooms)
+    story.vault.shred("era_4", [Target(CONTROLLER, "sub_part")])
+    story.gone |= {scope("sub_part", "accounts.balances")}
+    assert story.vault.erasures.drive("era_4", now=True) == "certified"
+    story.as_it_should_be()
 
 
 # Disks
