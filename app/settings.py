@@ -238,6 +238,8 @@ def _meaning(settings: Settings) -> list[str]:
         faults.append("REGARD_MAIL: must be outbox, smtp or sendgrid")
     if settings.mail == "smtp" and not settings.smtp_host:
         faults.append("REGARD_SMTP_HOST: needed when REGARD_MAIL is smtp")
+    if settings.mail == "smtp" and bool(settings.smtp_user) is not bool(settings.smtp_password.reveal()):
+        faults.append("REGARD_SMTP_USER: goes together with REGARD_SMTP_PASSWORD: both or neither")
     if settings.mail == "sendgrid" and not settings.sendgrid_key.reveal():
         faults.append("REGARD_SENDGRID_KEY: needed when REGARD_MAIL is sendgrid")
     faults += _providers(settings) + _erasures(settings)

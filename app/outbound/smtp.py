@@ -20,6 +20,9 @@ from app.outbound.errors import CredentialsUnusable, MailRefused, MailUnavailabl
 from app.outbound.mail import Message, Receipt, Sender
 
 SECONDS = 20.0
+_OURS = frozenset({530, 534, 535, 538})
+"""What the server holds against our account, not against the mail (RFC 4954 section 6)."""
+_TOO_LARGE = 552
 
 
 class SmtpSecurity(StrEnum):
@@ -50,12 +53,14 @@ class SmtpMailer:
         """`context` decides which certificates are believed; by default the system's.
 
         Raises PlaintextRefused (no TLS in production, or a password that would travel in clear) and
-        CredentialsUnusable (not ASCII).
+        CredentialsUnusable (not ASCII, or one without the other).
         """
         if security is SmtpSecurity.NONE and (production or password is not None):
             raise PlaintextRefused("mail in production, and every password, needs TLS")
         if not f"{username or ''}{password or ''}".isascii():
             raise CredentialsUnusable("the mail server's user name and password must be ASCII")
+        if (username is None) is not (password is None):
+            raise CredentialsUnusable("the mail server's user name and password go together")
         self._host, self._port = host, port
         self._sender = sender
         self._now = now
@@ -78,6 +83,8 @@ class SmtpMailer:
             server.send_message(mail, self._sender.address, [message.to])
         except smtplib.SMTPRecipientsRefused as refused:
             raise _judged(min((code for code, _ in refused.recipients.values()), default=0)) from None
+        except smtplib.SMTPSenderRefused as refused:
+            raise _judged_sender(refused.smtp_code) from None
         except smtplib.SMTPResponseException as refused:
             raise _judged(refused.smtp_code) from None
         except (smtplib.SMTPException, OSError) as fault:
@@ -114,10 +121,17 @@ def _leave(server: smtplib.SMTP) -> None:
 
 
 def _judged(code: int) -> MailRefused | MailUnavailable:
-    """4yz may pass later, 5yz never (RFC 5321 section 4.2.1)."""
-    if 500 <= code < 600:
+    """4yz may pass later, 5yz never (RFC 5321 section 4.2.1), unless it is about our account."""
+    if 500 <= code < 600 and code not in _OURS:
         return MailRefused(f"the mail server refused the mail for good ({code})")
     return MailUnavailable(f"the mail server does not take the mail now ({code})")
+
+
+def _judged_sender(code: int) -> MailRefused | MailUnavailable:
+    """MAIL FROM names our account; all that is said of the mail there is its size (RFC 1870 section 6.1)."""
+    if code == _TOO_LARGE:
+        return _judged(code)
+    return MailUnavailable(f"the mail server does not take mail from this account ({code})")
 
 
 def compose(message: Message, sender: Sender, at: datetime) -> EmailMessage:

@@ -414,6 +414,10 @@ def test_sendgrid_refuses_a_wrong_key_and_returns_its_id() -> None:
         ("RCPT", "450 later, anna@example.org", MailUnavailable),
         ("MAIL", "552 too much", MailRefused),
         ("MAIL", "421 closing", MailUnavailable),
+        ("MAIL", "530 log in first", MailUnavailable),
+        ("MAIL", "550 not your address", MailUnavailable),
+        ("RCPT", "530 log in first", MailUnavailable),
+        ("DONE", "538 not without encryption", MailUnavailable),
         ("DONE", "554 rejected anna@example.org", MailRefused),
         ("DONE", "451 try again", MailUnavailable),
         ("AUTH", "535 who are you", MailUnavailable),
@@ -490,6 +494,9 @@ def test_plaintext_is_refused_at_the_start() -> None:
         SmtpMailer("localhost", 25, SENDER, lambda: NOW, security=SmtpSecurity.NONE, password="b", production=False)
     with pytest.raises(CredentialsUnusable):
         SmtpMailer("localhost", 25, SENDER, lambda: NOW, username="a", password="ß")
+    for alone in ({"username": "a"}, {"password": "b"}):
+        with pytest.raises(CredentialsUnusable, match="go together"):
+            SmtpMailer("localhost", 25, SENDER, lambda: NOW, **alone)  # type: ignore[arg-type]
     with pytest.raises(PlaintextRefused):
         SendGridMailer(KEY, SENDER, host="http://api.example")
     SendGridMailer(KEY, SENDER, host="https://api.eu.sendgrid.com")

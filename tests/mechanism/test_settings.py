@@ -47,6 +47,13 @@ def test_a_file_is_read_and_the_environment_stands_over_it(tmp_path: Path) -> No
     assert (settings.mail, settings.smtp_host, settings.smtp_port) == ("smtp", "mail.internal", 26)
 
 
+@pytest.mark.parametrize("alone", [{"REGARD_SMTP_USER": "regard"}, {"REGARD_SMTP_PASSWORD": "word"}])
+def test_half_of_a_log_in_to_the_mail_server_is_no_log_in(alone: dict[str, str]) -> None:
+    smtp = {"REGARD_MAIL": "smtp", "REGARD_SMTP_HOST": "mail.internal"}
+    assert faults({**smtp, **alone}) == {"REGARD_SMTP_USER"}
+    read_settings({**smtp, "REGARD_SMTP_USER": "regard", "REGARD_SMTP_PASSWORD": "word"})
+
+
 def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("very-secret\n")
