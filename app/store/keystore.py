@@ -718,6 +718,18 @@ class SqlKeyTransaction:
         mine = (ErasureSiteRow.key_class == key_class, ErasureSiteRow.partition == number)
         return self._connection.execute(select(func.max(ErasureSiteRow.irrevocable_at)).where(*mine)).scalar_one()
 
+    def open_still(self, now: datetime) -> frozenset[tuple[str, str, KeyClass]]:
+        """Return (controller, subject, class) of the targets of sites whose old root is not known to be gone by now."""
+        same = (
+            (ErasureTargetRow.erasure_id == ErasureSiteRow.erasure_id)
+            & (ErasureTargetRow.key_class == ErasureSiteRow.key_class)
+            & (ErasureTargetRow.partition == ErasureSiteRow.partition)
+        )
+        unknown = or_(ErasureSiteRow.root_state.is_(None), ErasureSiteRow.irrevocable_at.is_(None))
+        asked = select(ErasureTargetRow.controller, ErasureTargetRow.subject, ErasureTargetRow.key_class)
+        asked = asked.join(ErasureSiteRow, same).where(or_(unknown, _KEPT, ErasureSiteRow.irrevocable_at > now))
+        return frozenset((row[0], row[1], KeyClass(row[2])) for row in self._connection.execute(asked))
+
     def lives_on(self, key_class: KeyClass, number: int, generation: int) -> bool:
         """Whether an earlier root was left by a commit and is in nobody's notes as ended or kept; each member of a
         batch has a note of its own of the same root, and one that says so is enough.

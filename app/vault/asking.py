@@ -122,8 +122,10 @@ class Requests:
         self, tx: KeyTransaction, erasure_id: str, found: Sequence[_Found], restraint: _Restraint
     ) -> ErasureState:
         now = self._clock.now()
-        # A subject key under which no data key goes opens nothing, in no backup either: no re-wrap on its account.
-        taking = [each.subject_key for each in found if each.doomed]
+        # A subject key under which no data key goes opens nothing, in no backup either: no re-wrap on its account,
+        # unless keys that went from under it before still open in an old copy. The whole promises for those too.
+        open_still = tx.open_still(now) if any(_is_bare(each) for each in found) else ()
+        taking = [each.subject_key for each in found if each.doomed or (_is_bare(each) and _name(each) in open_still)]
         asked = _asked(erasure_id, now, map(_as_target, found), {(key.key_class, key.partition) for key in taking})
         tx.add_erasure(
             replace(asked, requested_by=restraint.by, held_for=restraint.hold, not_before=restraint.not_before)
@@ -283,6 +285,15 @@ def _takes_people(target: Target) -> bool:
 
 def _is_person(found: _Found) -> bool:
     return _takes_people(found.target) and found.subject_key.key_class is KeyClass.DATA
+
+
+def _is_bare(found: _Found) -> bool:
+    """Whether a whole subject is erased that has nothing left to take."""
+    return not (found.target.only or found.doomed)
+
+
+def _name(found: _Found) -> tuple[str, str, KeyClass]:
+    return found.subject_key.controller, found.subject_key.subject, found.subject_key.key_class
 
 
 def _sorted(target: Target, subject_key: SubjectKey, keys: Sequence[DataKey]) -> _Found:

@@ -447,6 +447,12 @@ class KeyTransaction(Protocol):
         """Return until when an earlier root of the partition could be brought back; None when it never had another."""
         ...
 
+    def open_still(self, now: datetime) -> frozenset[tuple[str, str, KeyClass]]:
+        """Return (controller, subject, class) of those of whom an erasure takes keys that an old copy may still open:
+        its root has not ended, is kept for backups, can be called back, or nobody knows.
+        """
+        ...
+
     def lives_on(self, key_class: KeyClass, number: int, generation: int) -> bool:
         """Whether an erasure committed away from an earlier generation's root and nobody noted what became of it."""
         ...

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 from app.store.engine import open_engine
 from app.store.keystore import SqlKeyStore
 from app.store.rows.base import KeysBase
-from app.vault.certificate import canonical
+from app.vault.certificate import REMOVED, canonical
 from app.vault.core import Vault
 from app.vault.errors import (
     Erased,
@@ -34,6 +34,7 @@ from app.vault.errors import (
     UnknownKey,
     UnknownSubject,
 )
+from app.vault.guarding import Terms
 from app.vault.inventory import inventory_root
 from app.vault.keys import Basis, Keep, KeyClass, Scope, Selector, Target
 from app.vault.ports import ErasureState, Json, RootDescription, RootName, RootState
@@ -746,6 +747,73 @@ def test_a_subject_without_data_is_erased_without_a_rewrap(story: Story) -> None
     with story.engine.connect() as connection:
         left = connection.execute(text("SELECT key_class FROM subject_keys WHERE subject = 'sub_empty'")).scalars()
         assert list(left) == ["audit"]
+
+
+ALL_PARTS = Target(CONTROLLER, GONE, only=(Selector(),), classes=(KeyClass.DATA,))
+
+
+def promised(story: Story, erasure: str) -> object:
+    (certificate,) = story.vault.erasures.certificates(erasure)
+    return certificate["irrevocable_at"]
+
+
+def test_a_whole_erasure_waits_for_the_roots_over_what_went_before(keys_engine: Engine, tmp_path: Path) -> None:
+    """Vault.md section 5: all its keys were taken by parts, but the root over them lives on and opens a backup. Nothing
+    is certified before that one ended, and the promise is no earlier.
+    """
+    lying = Lying(keyring(tmp_path, clock := SetClock()))
+    story = Story(keys_engine, tmp_path, provider=lying)
+    lying.keeps = True
+    story.vault.shred("era_1", [ALL_PARTS])
+    with pytest.raises(RootStillAlive):
+        story.vault.erasures.drive("era_1")
+    story.vault.shred("era_2", [whole()])
+    for _ in range(2):
+        with pytest.raises(PartitionBusy):
+            story.vault.erasures.drive("era_2")
+        assert story.vault.erasures.certificates("era_2") == ()
+    lying.keeps = False
+    for each in (clock, story.clock):
+        each.pass_(hours=1)
+    assert [story.vault.erasures.drive(each) for each in ("era_1", "era_2")] == ["certified", "certified"]
+    assert promised(story, "era_2") == promised(story, "era_1") == clock.now().isoformat(timespec="seconds")
+    assert story.others_open(story.of(GONE))
+
+
+def test_a_whole_erasure_promises_no_less_than_the_parts_before_it(keys_engine: Engine, tmp_path: Path) -> None:
+    """The provider can call the root back for a week, or it is kept for backups: the certificate says until when."""
+    story = Story(keys_engine, tmp_path, provider=Delayed(keyring(tmp_path, clock := SetClock())))
+    week = (clock.now() + timedelta(days=7)).isoformat(timespec="seconds")
+    story.vault.shred("era_1", [ALL_PARTS])
+    assert story.vault.erasures.drive("era_1") == "certified"
+    story.vault.shred("era_2", [whole()])
+    assert story.vault.erasures.drive("era_2") == "certified"
+    assert promised(story, "era_1") == promised(story, "era_2") == week
+
+
+def test_a_whole_erasure_says_that_roots_are_kept_for_backups(keys_engine: Engine, tmp_path: Path) -> None:
+    story = Story(keys_engine, tmp_path, terms=Terms(window=timedelta(hours=24)))
+    story.vault.shred("era_1", [ALL_PARTS])
+    assert story.vault.erasures.drive("era_1") == "certified"
+    story.clock.pass_(hours=1)
+    story.vault.shred("era_2", [whole()])
+    assert story.vault.erasures.drive("era_2") == "certified"
+    (certificate,) = story.vault.erasures.certificates("era_2")
+    assert certificate["statement"] == REMOVED
+    assert certificate["irrevocable_at"] == (story.clock.now() + timedelta(hours=24)).isoformat(timespec="seconds")
+    story.clock.pass_(hours=24)
+    assert story.vault.erasures.end_windows().ended == ("era_1", "era_2")
+
+
+def test_a_whole_erasure_long_after_the_parts_needs_no_rewrap(story: Story) -> None:
+    story.vault.shred("era_1", [ALL_PARTS])
+    assert story.vault.erasures.drive("era_1") == "certified"
+    before = story.generations()
+    story.clock.pass_(minutes=1)
+    story.vault.shred("era_2", [whole()])
+    assert story.vault.erasures.drive("era_2") == "certified"
+    assert story.generations() == before
+    assert promised(story, "era_2") == story.clock.now().isoformat(timespec="seconds")
 
 
 def test_a_shred_that_takes_nothing_touches_nothing(story: Story) -> None:
