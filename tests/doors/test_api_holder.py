@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.outbound.uploads import Document, UploadRefused, Whose, gather
 from app.sdk import parts
@@ -25,6 +26,7 @@ from app.sdk.scopes import Scope
 from app.sdk.sealer import Sealer
 from app.store.holders import SqlHolders
 from app.store.rows.cases import HolderTaskRow
+from app.store.sealedfiles import SealedFolder
 from app.tokens.registration import Registration, RegistrationRefused
 from app.vault.errors import Erased
 from app.vault.keys import Basis
@@ -390,6 +392,60 @@ def test_the_same_answer_twice_is_one_and_another_after_it_is_refused(scene: Sce
     problem(scene.post(task, answer(status="none")), 409, "move_refused")
     problem(scene.put(task, 1, raw), 409, "task_answered")
     assert scene.world() == before
+
+
+def each_part_read(scene: Scene, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
+    """Do something whenever a part of an upload has been read."""
+    read = SealedFolder.read_part
+
+    def reading(folder: SealedFolder, name: str, number: int) -> bytes:
+        raw = read(folder, name, number)
+        then()
+        return raw
+
+    monkeypatch.setattr(SealedFolder, "read_part", reading)
+
+
+def test_a_large_upload_is_read_through_while_others_write(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decision 0013: on SQLite an open unit of work is the one writer, so nothing slow is done in one."""
+    heard: list[str] = []
+    engine = scene.at.house.records
+    busy = ("PRAGMA busy_timeout=0", "PRAGMA busy_timeout=15000") if engine.dialect.name == "sqlite" else ("SELECT 1",)
+
+    def write() -> None:
+        with engine.connect().execution_options(regard_read=True) as connection:
+            connection.exec_driver_sql(busy[0])
+            connection.execute(update(HolderTaskRow).values(created_at=HolderTaskRow.created_at))
+            connection.commit()
+            connection.exec_driver_sql(busy[-1])
+        heard.append("written")
+
+    case = scene.begin()
+    each_part_read(scene, monkeypatch, write)
+    scene.store.work()
+    assert heard == ["written"]
+    assert scene.task(case).answered_at is not None
+
+
+def test_an_answer_that_was_overtaken_by_itself_is_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answer sent again while the first is being read through; what was uploaded is used up meanwhile."""
+    task = scene.task(scene.begin()).id
+    raws = [lines(one) for one in found_of(scene, BALANCES)]
+    assert [scene.put(task, number, raw).status_code for number, raw in enumerate(raws, start=1)] == [204, 204]
+    said = answer(result(BALANCES, "found", 2), digest=hashlib.sha256(b"".join(raws)).hexdigest())
+    first: list[int] = []
+
+    def overtake() -> None:
+        if not first:
+            first.append(0)
+            first[0] = scene.post(task, said).status_code
+            scene.at.house.casework.files.remove(task)
+
+    each_part_read(scene, monkeypatch, overtake)
+    assert scene.post(task, said).status_code == 204
+    assert first == [204]
+    answered = [row for row in scene.at.rows("case_events") if row["kind"].endswith("holder_answered")]
+    assert len(answered) == 1
 
 
 # --- erasing

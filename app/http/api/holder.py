@@ -264,17 +264,26 @@ def _write(files: PartFiles, task: TaskId, number: int, raw: bytes) -> None:
 
 def _record(services: ApiServices, actor: ClientActor, task: str, body: Mapping[str, Any]) -> None:
     """Raises NotHere, BodyInvalid, UploadDiffers, MoveRefused; CaseChanged when somebody else wrote the case."""
-    with services.fulfilling() as unit:
+    with services.pulling() as unit:
         own = _own(unit, actor, task)
-        answer = _answer(services, actor, body)
-        faults = list(_faults(services.policy, own, answer))
-        if faults:
-            raise BodyInvalid(*faults)
-        if own.answered_at is None:
-            _settle(services.parts, own, answer)
+    answer = _answer(services, actor, body)
+    faults = list(_faults(services.policy, own, answer))
+    if faults:
+        raise BodyInvalid(*faults)
+    kept = _kept(services, actor, own, answer)
+    with services.fulfilling() as unit:
+        _same(unit, actor, own)
+        if kept is not None:
+            services.parts.keep_parts(own.id, kept)
         usecases.record_answer(unit.desk, own.id, answer)
         unit.let_go(own.subject, actor.party)
         unit.commit()
+
+
+def _same(unit: HolderUnit, actor: ClientActor, seen: HolderTask) -> None:
+    """Raises CaseChanged when a task is no longer as it was seen."""
+    if _own(unit, actor, seen.id) != seen:
+        raise CaseChanged
 
 
 def _answer(services: ApiServices, actor: ClientActor, body: Mapping[str, Any]) -> HolderAnswer:
@@ -341,11 +350,17 @@ def _sent(task: HolderTask, answer: HolderAnswer) -> Counter[str]:
     )
 
 
-def _settle(files: PartFiles, task: HolderTask, answer: HolderAnswer) -> None:
-    """Hold the upload against the answer; parts of an earlier attempt behind it go. Raises UploadDiffers."""
-    if answer.status is HolderStatus.ERROR:
-        return  # the next attempt replaces what there is
-    files.keep_parts(task.id, _length(files, task, answer))
+def _kept(services: ApiServices, actor: ClientActor, task: HolderTask, answer: HolderAnswer) -> int | None:
+    """Hold the upload against the answer and return how many parts stay, None for all; those behind are of an earlier
+    attempt. With no unit open: a large one takes long to read through. Raises UploadDiffers, CaseChanged."""
+    if task.answered_at is not None or answer.status is HolderStatus.ERROR:
+        return None  # after an error the next attempt replaces what there is
+    try:
+        return _length(services.parts, task, answer)
+    except (UploadDiffers, LookupError):
+        with services.pulling() as unit:
+            _same(unit, actor, task)  # another answer came first, and its upload is used up
+        raise UploadDiffers from None
 
 
 def _length(files: PartFiles, task: HolderTask, answer: HolderAnswer) -> int:
