@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import date
 
 from app.sdk.claims import AggregationConsent
 from app.sdk.errors import Malformed
@@ -47,29 +48,63 @@ def named(detail: AggregationConsent) -> AggregationConsent:
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """What a live consent covers; empty `accounts` means all."""
+    """What a live consent covers; empty `accounts` means all, a day or number of None no limit of its own."""
 
     consent: str
     purpose: str
     categories: frozenset[str]
     accounts: frozenset[str] = frozenset()
+    party: str | None = None
+    """The data user the person agreed with."""
+    access_path: str | None = None
+    valid_from: date | None = None
+    valid_until: date | None = None
+    history_from: date | None = None
+    reads_per_day: int | None = None
 
 
 def granted(asked: AggregationConsent, covered: Covered) -> AggregationConsent:
     """Return the part of what was asked that the consent covers, to be echoed.
 
-    Nothing asked in particular means all of it. Asking for nothing the consent covers, or for another purpose, would
-    be a widening, which needs a new consent: `InvalidAuthorizationDetails`.
+    Nothing asked in particular means all of it. Asking for nothing the consent covers, or for another purpose, party
+    or way to the data, would be a widening, which needs a new consent: `InvalidAuthorizationDetails`.
     """
-    if asked.purpose not in (None, covered.purpose):
-        raise InvalidAuthorizationDetails("another purpose needs another consent")
+    for name in ("purpose", "party", "access_path"):
+        if getattr(asked, name) not in (None, getattr(covered, name)):
+            raise InvalidAuthorizationDetails(f"another {name} needs another consent")
     return replace(
-        asked,
+        _in_time(asked, covered),
         consent_id=covered.consent,
         purpose=covered.purpose,
         categories=_within(asked.categories, covered.categories, "categories"),
         accounts=_within(asked.accounts, covered.accounts, "accounts"),
     )
+
+
+def _in_time(asked: AggregationConsent, covered: Covered) -> AggregationConsent:
+    """Days and reads as asked, no further than the consent goes; what was not asked for stays unsaid."""
+    start, until = _latest(asked.period_from, covered.valid_from), _earliest(asked.period_until, covered.valid_until)
+    if start is not None and until is not None and until < start:
+        raise InvalidAuthorizationDetails("no day of this period is covered")
+    return replace(
+        asked,
+        period_from=start,
+        period_until=until,
+        history_from=_latest(asked.history_from, covered.history_from),
+        frequency_per_day=_fewest(asked.frequency_per_day, covered.reads_per_day),
+    )
+
+
+def _latest(asked: date | None, limit: date | None) -> date | None:
+    return asked if asked is None or limit is None else max(asked, limit)
+
+
+def _earliest(asked: date | None, limit: date | None) -> date | None:
+    return asked if asked is None or limit is None else min(asked, limit)
+
+
+def _fewest(asked: int | None, limit: int | None) -> int | None:
+    return asked if asked is None or limit is None else min(asked, limit)
 
 
 def _within(asked: frozenset[str], covered: frozenset[str], name: str) -> frozenset[str]:

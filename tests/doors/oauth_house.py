@@ -240,6 +240,10 @@ class House:
             valid_until=self.clock.now() + until,
             reads_per_day=reads_per_day,
             connection="bank-1",
+            party=PartyId("aggregator"),
+            given_at=START,
+            history_from=START.date() - timedelta(days=365),
+            access_path=None,
         )
         return consent
 

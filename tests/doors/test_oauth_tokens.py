@@ -341,6 +341,9 @@ def test_bad_input_is_an_rfc_error_and_nothing_changes(light: House, form: dict[
         {"consent_id": "con_of_somebody_else"},
         {"purpose": "marketing"},
         {"categories": ["loans"]},
+        {"party": "patrivue"},
+        {"access_path": "xyz"},
+        {"period": {"from": "2027-01-01", "until": "2099-12-31"}},
         {"categories": "accounts.balances"},
         {"frequency_per_day": 5},
         {"period": {"from": "2026-05-01", "until": "2026-04-01"}},
@@ -354,6 +357,21 @@ def test_details_outside_the_agreement_or_unknown_are_refused(light: House, fiel
 def test_what_is_granted_is_narrowed_and_echoed(house: House) -> None:
     answer = house.token(authorization_details=house.details(categories=["accounts.balances", "loans"]))
     assert answer.json["authorization_details"][0]["categories"] == ["accounts.balances"]
+
+
+def test_days_and_reads_are_granted_no_further_than_the_agreement_goes(house: House) -> None:
+    """tokens.md section 3; a shorter history than agreed binds the holder of this token."""
+    wide = {"history_from": "1990-01-01", "period": {"until": "2099-12-31"}, "frequency_per_day": 4}
+    house.consent = house.agree("con_two", reads_per_day=2)
+    detail = house.token(authorization_details=house.details(**wide)).json["authorization_details"][0]
+    assert (detail["history_from"], detail["period"], detail["frequency_per_day"]) == (
+        "2025-03-02",
+        {"until": "2026-05-31"},
+        2,
+    )
+    short = house.token(authorization_details=house.details(history_from="2026-01-15")).json["access_token"]
+    seen = house.introspect(short)
+    assert seen["authorization_details"][0]["history_from"] == seen["obligations"]["history_from"] == "2026-01-15"
 
 
 def test_a_consent_of_others_looks_like_none(house: House) -> None:

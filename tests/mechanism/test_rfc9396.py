@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -13,7 +14,18 @@ from app.sdk.claims import AggregationConsent
 from app.tokens.errors import InvalidAuthorizationDetails
 from app.tokens.rfc9396 import Covered, granted, named, parse, proposal
 
-COVERED = Covered("con_1", "budget", frozenset({"a", "b"}), frozenset({"acc1"}))
+COVERED = Covered(
+    "con_1",
+    "budget",
+    frozenset({"a", "b"}),
+    frozenset({"acc1"}),
+    party="reader",
+    access_path="feed",
+    valid_from=date(2026, 3, 1),
+    valid_until=date(2026, 9, 1),
+    history_from=date(2025, 1, 1),
+    reads_per_day=2,
+)
 words = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
 details = st.builds(
     AggregationConsent,
@@ -35,12 +47,24 @@ def test_what_is_written_is_read_back(detail: AggregationConsent) -> None:
     assert parse(json.dumps([detail.to_json()])) == detail
 
 
-@given(details)
-def test_what_is_granted_lies_within_the_consent(detail: AggregationConsent) -> None:
+@given(details, st.booleans())
+def test_what_is_granted_lies_within_the_consent(detail: AggregationConsent, fits: bool) -> None:
+    """tokens.md section 3: granted is always a subset of the consent, in every member."""
+    if fits:  # words that are not refused for being others, so that the days and numbers are reached
+        some = frozenset({"a"}), frozenset({"acc1"})
+        asked = {"purpose": None, "party": "reader", "access_path": "feed", "categories": some[0], "accounts": some[1]}
+        detail = replace(detail, **asked)
     try:
         got = granted(detail, COVERED)
     except InvalidAuthorizationDetails:
         return
+    assert got.party in (None, "reader")
+    assert got.access_path in (None, "feed")
+    assert got.period_from is None or got.period_from >= date(2026, 3, 1)
+    assert got.period_until is None or got.period_until <= date(2026, 9, 1)
+    assert got.history_from is None or got.history_from >= date(2025, 1, 1)
+    assert got.frequency_per_day is None or got.frequency_per_day <= 2
+    assert parse(json.dumps([got.to_json()])) == got
     assert got.categories
     assert got.categories <= COVERED.categories
     assert got.accounts <= COVERED.accounts
@@ -53,10 +77,22 @@ def test_narrowing_and_its_limits() -> None:
     assert granted(AggregationConsent(categories=frozenset({"a", "z"})), COVERED).categories == {"a"}
     every = Covered("con_1", "budget", frozenset({"a"}))
     assert granted(AggregationConsent(accounts=frozenset({"acc9"})), every).accounts == {"acc9"}
+    wide = AggregationConsent(
+        history_from=date(1990, 1, 1), period_until=date(2099, 12, 31), frequency_per_day=4, party="reader"
+    )
+    got = granted(wide, COVERED)
+    assert (got.history_from, got.period_until, got.frequency_per_day) == (date(2025, 1, 1), date(2026, 9, 1), 2)
+    short = granted(AggregationConsent(history_from=date(2026, 1, 1), frequency_per_day=1), COVERED)
+    assert (short.history_from, short.frequency_per_day) == (date(2026, 1, 1), 1)
+    assert granted(AggregationConsent(), COVERED).history_from is None
     for asked in (
         AggregationConsent(categories=frozenset({"z"})),
         AggregationConsent(accounts=frozenset({"acc9"})),
         AggregationConsent(purpose="marketing"),
+        AggregationConsent(party="another"),
+        AggregationConsent(access_path="xyz"),
+        AggregationConsent(period_from=date(2026, 10, 1), period_until=date(2027, 1, 1)),
+        AggregationConsent(period_until=date(2026, 2, 1), period_from=date(2026, 1, 1)),
     ):
         with pytest.raises(InvalidAuthorizationDetails):
             granted(asked, COVERED)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.http.oauth.validity import Standing
+from app.sdk.claims import AggregationConsent
 from app.sdk.scopes import join
 from consent.decision import Permit
 
@@ -39,22 +40,23 @@ def _about(found: Standing, handle: str | None) -> dict[str, Any]:
         "authorization_details": [token.detail.to_json()],
         "consent_version": token.consent_version,
         "attended": token.attended,
-        "obligations": _obligations(found.permit),
+        "obligations": _obligations(found.permit, token.detail),
     }
     return about if handle is None else {**about, "sub": handle}
 
 
-def _obligations(permit: Permit | None) -> dict[str, Any]:
-    """What the decision binds its bearer to, as plain data."""
+def _obligations(permit: Permit | None, detail: AggregationConsent) -> dict[str, Any]:
+    """What the decision binds its bearer to, as plain data; a history asked for shorter is no longer for the token."""
     if permit is None:
         return {}
     bound = permit.obligations
+    history = max((day for day in (bound.history_from, detail.history_from) if day is not None), default=None)
     said: dict[str, Any] = {
         "keep": bound.keep.value,
         "keep_until": bound.keep_until.isoformat() if bound.keep_until else None,
         "where": list(bound.where),
         "mask": sorted(bound.mask),
-        "history_from": bound.history_from.isoformat() if bound.history_from else None,
+        "history_from": history.isoformat() if history else None,
         "reads_per_hour": bound.reads_per_hour,
     }
     return {name: value for name, value in said.items() if value is not None}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from app.sdk.claims import AggregationConsent
@@ -54,10 +54,27 @@ class ConsentView:
     """Unattended, in any 24 hours (consent rule 14)."""
     connection: str
     """Reads are counted for each connection; empty where there is none yet."""
+    party: PartyId
+    """The data user: who asked, and on whose account the data is read."""
+    given_at: datetime | None
+    history_from: date
+    access_path: str | None
+    """As chosen, or as asked; None where the person was asked for none."""
 
     def covered(self) -> Covered:
         """Return the limits of any token under this consent."""
-        return Covered(self.id, self.purpose, frozenset(self.categories), self.accounts)
+        return Covered(
+            consent=self.id,
+            purpose=self.purpose,
+            categories=frozenset(self.categories),
+            accounts=self.accounts,
+            party=self.party,
+            access_path=self.access_path,
+            valid_from=self.given_at.date() if self.given_at else None,
+            valid_until=self.valid_until.date() if self.valid_until else None,
+            history_from=self.history_from,
+            reads_per_day=self.reads_per_day,
+        )
 
     def question(
         self, client: Client, categories: AbstractSet[str], at: datetime, *, attended: bool, opens_read: bool
@@ -83,6 +100,7 @@ class ConsentView:
 def view_of(consent: Consent) -> ConsentView:
     """Return the view of a consent's record."""
     terms = consent.terms
+    chosen = (part.given.access_path for part in consent.parts if part.given.access_path is not None)
     return ConsentView(
         id=consent.id,
         version=consent.version,
@@ -95,6 +113,10 @@ def view_of(consent: Consent) -> ConsentView:
         valid_until=consent.valid_until,
         reads_per_day=consent.unattended_per_day,
         connection=terms.connection or "",
+        party=terms.party,
+        given_at=consent.given_at,
+        history_from=terms.history_from,
+        access_path=next(chosen, terms.access_path),
     )
 
 
