@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from consent.errors import UnfitError
 from consent.events import AccessPath
 from consent.plain import decode, encode
 from consent.policy import Journey, Policy, Stage, StageKind
-from consent.record import Consent
+from consent.record import FINAL, Consent, State
 from consent.vocabulary import CategoryId
 
 _QUESTION = (
@@ -83,6 +84,8 @@ class Outcome(StrEnum):
 
     AGREED = "agreed"
     REFUSED = "refused"
+    LAPSED = "lapsed"
+    """It ended without this answer, or what was agreed has ended since: nothing is read under it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,18 @@ def _sources(policy: Policy, needed: frozenset[CategoryId], path: AccessPath | N
 def start(offered: Offer) -> Progress:
     """Return the first page, nothing chosen (consent rule 5)."""
     return Progress(offered.stages[0].kind)
+
+
+def settled(at: Progress, record: Consent, person: str, now: datetime) -> Progress:
+    """Return the progress as the record has it: a question answered elsewhere, or over, is not put again (rule 8)."""
+    state = record.state_at(now)
+    if state in FINAL:
+        outcome = Outcome.REFUSED if state is State.REFUSED else Outcome.LAPSED
+    elif at.outcome is None and record.agreed_by(person):
+        outcome = Outcome.AGREED
+    else:
+        return at
+    return Progress(StageKind.RESULT, outcome=outcome)
 
 
 def place(offered: Offer, at: Progress) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from app.http.locale import current_locale
 from app.http.sessions import current
 from app.http.shown import catalogue_digest, template_digest
 from app.sdk.claims import AggregationConsent
+from app.tokens.errors import InvalidRequestUri
 from consent import journey as machine
 from consent import usecases
 from consent.decision import local_day
@@ -109,7 +110,8 @@ def _known(of: Doors, unit: DoorUnit, known: JourneyFacts | None, session: Sessi
         raise NotHere
     script = of.policy.journeys[known.script]
     offered = machine.offer(record, of.policy, script)
-    return Question(known.id, record, script, offered, machine.from_plain(known.progress), known.onward)
+    at = machine.settled(machine.from_plain(known.progress), record, session.person, of.clock.now())
+    return Question(known.id, record, script, offered, at, known.onward)
 
 
 def _begin(of: Doors, journey: str, pending: PendingFacts, session: SessionFacts) -> None:
@@ -143,9 +145,28 @@ def _named(of: Doors, consent: ConsentId, pending: PendingFacts, session: Sessio
     return record
 
 
+def awaited(question: Question) -> bool:
+    """Return whether a partner still waits for the person to come back; its request lasts shorter than a question."""
+    partners = doors().authorizations
+    if not question.onward or partners is None:
+        return False
+    try:
+        partners.pending(question.id)
+    except InvalidRequestUri:
+        return False
+    return True
+
+
 def put_on_page(record: Consent) -> str:
-    """Make the page of a consent asked for without an authorization request; return the journey of its address."""
-    of = doors()
+    """Return the journey of the address where a consent is asked for: its page under way, else a new one.
+
+    So a partner that waits for the person gets its answer there too.
+    """
+    of, terms = doors(), record.terms
+    with of.reading() as unit:
+        under_way = unit.journeys.latest(terms.controller, terms.subject, record.id)
+    if under_way is not None:
+        return under_way
     journey = of.ids.new("jny")
     _keep(of, journey, record, onward=False)
     return journey
@@ -257,7 +278,9 @@ def _step(question: Question, answer: Answer, seen: str) -> Progress | tuple[Fau
 
 
 def _said_already(at: Progress, answer: Answer, seen: str) -> bool:
-    """Whether it is the very answer that ended the question, a second time: that is nobody's fault."""
+    """Whether it is the very answer that ended the question, a second time, or time ended it: that is no fault."""
+    if at.outcome is Outcome.LAPSED:
+        return True
     if isinstance(answer, Refuse):
         return at.outcome is Outcome.REFUSED
     if at.outcome is not Outcome.AGREED:

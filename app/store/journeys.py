@@ -79,6 +79,14 @@ class SqlJourneys:
             onward=row.onward,
         )
 
+    def latest(self, controller: ControllerId, subject: SubjectRef, consent: ConsentId) -> str | None:
+        """Return the journey this consent was last asked in, one a partner waits for before others; None: in none."""
+        asked = select(JourneyRow.id).where(
+            JourneyRow.subject == subject, JourneyRow.controller == controller, JourneyRow.consent == consent
+        )
+        order = (JourneyRow.onward.desc(), JourneyRow.begun_at.desc(), JourneyRow.id)
+        return self._session.scalars(asked.order_by(*order).limit(1)).first()
+
     def save(self, journey: str, progress: Mapping[str, object]) -> None:
         self._session.execute(update(JourneyRow).where(JourneyRow.id == journey).values(progress=json.dumps(progress)))
 

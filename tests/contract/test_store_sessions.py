@@ -257,6 +257,15 @@ def test_a_journey_keeps_its_first_beginning_and_its_latest_answers(session: Ses
     assert journeys.sweep(NOW + timedelta(seconds=1)) == 1
 
 
+def test_the_journey_a_consent_is_asked_in_is_the_one_a_partner_waits_for(session: Session) -> None:
+    journeys, consent = SqlJourneys(session), ConsentId("con_1")
+    for days, (name, onward) in enumerate((("jny_1", False), ("jny_2", True), ("jny_3", False))):
+        asked = {"controller": FIRM, "subject": ANA, "consent": consent, "script": "partner_request", "progress": {}}
+        journeys.begin(name, **asked, onward=onward, now=NOW + timedelta(days=days))  # type: ignore[arg-type]
+    assert journeys.latest(FIRM, ANA, consent) == "jny_2"
+    assert journeys.latest(FIRM, ANA, ConsentId("con_2")) is None
+
+
 def test_nothing_in_these_tables_opens_anything(session: Session) -> None:
     """A stolen copy holds digests; the columns that could hold more are the public key and a spent challenge."""
     tables = ("sessions", "sign_ins", "enrolment_codes", "door_counters", "passkeys")

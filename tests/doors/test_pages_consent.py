@@ -237,6 +237,104 @@ def test_the_check_page_repeats_every_choice_with_a_way_to_change_it(ana: Visito
     assert 'name="period" value="180" checked' in again, "one's own answers come back, the first time nothing is ticked"
 
 
+def _question(town: Town, ana: Visitor, subject: SubjectRef) -> str:
+    """Open the partner's question, then go to it from the space; return its page."""
+    ana.get("/consent/jny_one")
+    where = f"/me/consents/{_one(town, subject).id}"
+    return str(ana.post(f"{where}/answer", page=where).location)
+
+
+def test_the_partner_is_told_what_was_answered_in_the_space(
+    town: Town, ana: Visitor, subject: SubjectRef, partner: Partner
+) -> None:
+    """Consent rule 1: one question is one question, by whatever way the person comes to it."""
+    page = _question(town, ana, subject)
+    ana.post(page, answer="agree", period="180")
+    ana.post(page, answer="agree")
+    (back,) = re.findall(r'data-testid="return" href="([^"]+)"', ana.get(page).get_data(as_text=True))
+    assert ana.get(back).location == "https://partner.example/back?code=c"
+    assert partner.answers == [_one(town, subject).id]
+    assert 'data-testid="return"' not in ana.get(page).get_data(as_text=True), "nobody waits any more"
+
+
+def test_what_was_agreed_on_another_page_is_not_asked_again(
+    town: Town, ana: Visitor, subject: SubjectRef, partner: Partner
+) -> None:
+    """Consent rule 58: nor is the page it was agreed on any other by that."""
+    ana.get("/consent/jny_one")
+    record = _one(town, subject)
+    twin = _second_journey(town, record)
+    _agree(ana, twin)
+    agreed = _one(town, subject)
+    assert agreed.state is State.ACTIVE
+    page = ana.client.get("/fr/consent/jny_one").get_data(as_text=True)
+    assert 'name="period"' not in page
+    assert 'data-testid="return"' in page
+    assert _one(town, subject) == agreed
+    assert ana.post("/consent/jny_one", page="/me", answer="refuse").status_code == 422
+    assert ana.get("/consent/jny_one/return").location == "https://partner.example/back?code=c"
+
+
+def _second_journey(town: Town, record: Consent) -> str:
+    """A page of the same question that was made before one under way was taken up again."""
+    with town.unit() as unit:
+        first = unit.journeys.find("jny_one")
+        assert first is not None
+        unit.journeys.begin(
+            "jny_twin",
+            controller=FIRM,
+            subject=first.subject,
+            consent=record.id,
+            script=first.script,
+            progress=first.progress,
+            onward=False,
+            now=town.clock.now(),
+        )
+        unit.commit()
+    return "jny_twin"
+
+
+def test_what_was_refused_in_the_space_is_not_asked_again(
+    town: Town, ana: Visitor, subject: SubjectRef, partner: Partner
+) -> None:
+    """Consent rule 8."""
+    ana.get("/consent/jny_one")
+    ana.post(f"/me/consents/{_one(town, subject).id}/withdraw")
+    page = ana.get("/consent/jny_one").get_data(as_text=True)
+    assert "You refused" in page
+    assert 'name="answer"' not in page
+    assert ana.get("/consent/jny_one/return").location == "https://partner.example/back?error=access_denied"
+    assert partner.answers == ["refused"]
+
+
+@pytest.mark.parametrize("answer", ["refuse", "agree"])
+def test_a_question_whose_time_ran_out_says_so(
+    town: Town, app: Flask, ana: Visitor, subject: SubjectRef, answer: str
+) -> None:
+    """Consent rule 26: whatever is answered too late, the person has a way back, and the partner is told no."""
+    form = {**_form(ana), "answer": answer, "period": "180"}
+    town.clock.forward(days=31)
+    late = Visitor(app)
+    late.sign_in(town)
+    form["form_token"] = carried_by(late.get("/me/security").get_data(as_text=True))["form_token"]
+    assert late.client.post("/en/consent/jny_one", data=form).status_code == 303
+    page = late.get("/consent/jny_one").get_data(as_text=True)
+    assert "This question is over" in page
+    assert 'name="answer"' not in page
+    assert late.get("/consent/jny_one/return").location == "https://partner.example/back?error=access_denied"
+
+
+def test_an_agreement_stopped_since_is_not_told_as_live(
+    town: Town, ana: Visitor, subject: SubjectRef, partner: Partner
+) -> None:
+    """GDPR art. 7(3): whoever stops it before going back leaves nothing for the partner to use."""
+    _agree(ana)
+    ana.post(f"/me/consents/{_one(town, subject).id}/withdraw")
+    page = ana.get("/consent/jny_one").get_data(as_text=True)
+    assert "may now read" not in page
+    assert ana.get("/consent/jny_one/return").location == "https://partner.example/back?error=access_denied"
+
+
 def _form(ana: Visitor, path: str = "/consent/jny_one") -> dict[str, str]:
     return carried_by(ana.get(path).get_data(as_text=True))
 

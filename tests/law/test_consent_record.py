@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -97,7 +96,7 @@ def _any_event() -> st.SearchStrategy[ev.Event]:
 
 
 def test_a_page_shown_after_agreeing_is_not_the_page_agreed_on() -> None:  # consent rule 58
-    other = replace(PAGE, locale=Locale.EN, notice_digest="n2")
+    other = dataclasses.replace(PAGE, locale=Locale.EN, notice_digest="n2")
     record = fold(CONSENT, (*ACTIVE, ev.PageShown(NOW, SUBJECT, Channel.PAGE, other)))
     assert (record.page, record.parts[0].page) == (PAGE, PAGE)
 

@@ -59,9 +59,9 @@ def back_to_partner(journey: str) -> Response:
     question, partners = asking.open_question(journey), doors().authorizations
     if not question.onward or partners is None or question.progress.outcome is None:
         raise NotHere
-    if question.progress.outcome is machine.Outcome.REFUSED:
-        return redirect(partners.refuse(journey), 303)
-    return redirect(partners.complete(journey, question.record.id, question.record.terms.subject), 303)
+    if question.progress.outcome is machine.Outcome.AGREED:
+        return redirect(partners.complete(journey, question.record.id, question.record.terms.subject), 303)
+    return redirect(partners.refuse(journey), 303)
 
 
 def _answer(form: Form) -> Answer:
@@ -153,6 +153,7 @@ def _render(question: Question, faults: tuple[Fault, ...], form: Form | None) ->
         facts=facts,
         policy=policy,
         proven=asking.proven(),
+        awaited=question.progress.outcome is not None and asking.awaited(question),
     )
 
 
