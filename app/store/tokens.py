@@ -173,8 +173,9 @@ class SqlTokens:
         )
 
     def code(self, digest: bytes) -> Code | None:
-        """Return a code, used or not."""
-        row = self._connection.execute(select(CodeRow.__table__).where(CodeRow.digest == digest)).one_or_none()
+        """Return a code, used or not, and hold on to it: of two that race, the second finds it used."""
+        asked = select(CodeRow.__table__).where(CodeRow.digest == digest).with_for_update()
+        row = self._connection.execute(asked).one_or_none()
         if row is None:
             return None
         return Code(
@@ -210,7 +211,9 @@ class SqlTokens:
         return Refresh(row.digest, self._grant(row.grant), row.jkt, row.created_at)
 
     def _grant(self, grant: str) -> TokenGrant:
-        row = self._connection.execute(select(TokenGrantRow.__table__).where(TokenGrantRow.id == grant)).one()
+        """As it is now and stays until the unit ends: none of its tokens is issued while it is being ended."""
+        asked = select(TokenGrantRow.__table__).where(TokenGrantRow.id == grant).with_for_update()
+        row = self._connection.execute(asked).one()
         return TokenGrant(
             id=row.id,
             client=row.client,

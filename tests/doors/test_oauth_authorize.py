@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from app.http.oauth import ConsentView
 from app.sdk.client import Authority
 from app.sdk.dpop import Prover, new_key
 from app.sdk.errors import Refused
@@ -264,6 +267,51 @@ def test_revoking_the_refresh_token_ends_the_grant(house: House) -> None:
     assert answer.status_code == 200
     refused(refresh(house, given["refresh_token"]), "invalid_grant")
     assert house.introspect(given["access_token"]) == {"active": False}
+
+
+def test_a_token_issued_while_its_grant_is_revoked_does_not_outlive_it(house: House) -> None:
+    """RFC 7009 section 2.1: all tokens of the grant end, the one that is on its way too."""
+    token = house.redeem(house.code()).json["refresh_token"]
+    revoked: list[int] = []
+
+    def revoke(other: House) -> None:
+        revoked.append(other.post("/oauth/revoke", other.partner, proof=None, token=token).status_code)
+
+    thread = meanwhile(house, revoke)
+    fresh = refresh(house, token)
+    thread.join()
+    assert revoked == [200]
+    assert fresh.status_code == 400 or house.introspect(fresh.json["access_token"]) == {"active": False}
+    refused(refresh(house, token), "invalid_grant")
+
+
+def test_of_two_that_race_with_one_code_neither_keeps_a_token(house: House) -> None:
+    """RFC 6749 section 4.1.2."""
+    code, answers = house.code(), []
+    thread = meanwhile(house, lambda other: answers.append(other.redeem(code)))
+    answers.append(house.redeem(code))
+    thread.join()
+    given, late = sorted(answers, key=lambda answer: int(answer.status_code))
+    refused(late, "invalid_grant")
+    assert given.status_code == 200
+    assert house.introspect(given.json["access_token"]) == {"active": False}
+    refused(refresh(house, given.json["refresh_token"]), "invalid_grant")
+
+
+def meanwhile(house: House, act: Callable[[House], None]) -> threading.Thread:
+    """Let a rival act once the token door has read the grant; the door goes on when it is done, or has to wait."""
+    rival, view = copy(house), house.facts.view
+    rival.web = house.web.application.test_client()
+    thread = threading.Thread(target=act, args=(rival,))
+
+    def look(consent: ConsentId) -> ConsentView | None:
+        house.facts.view = view  # type: ignore[method-assign]
+        thread.start()
+        thread.join(0.5)
+        return view(consent)
+
+    house.facts.view = look  # type: ignore[method-assign]
+    return thread
 
 
 def test_an_existing_consent_may_be_named_in_a_request_if_it_is_one_s_own(house: House) -> None:

@@ -104,8 +104,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         if found is None:
             return None
         if found.used_at is not None:
-            grant, now = found.grant.id, self.server.now
-            self.server.afterwards.append(lambda unit: unit.tokens.end_grant(grant, now))
+            self._end(found)
             return None
         ended = found.grant.ended_at is not None or self.server.now >= found.expires_at
         return None if ended or found.grant.client != client.client_id else CodeModel(found)
@@ -126,9 +125,14 @@ class CodeGrant(grants.AuthorizationCodeGrant):
         return issue.consent.subject if issue and issue.consent else None
 
     def delete_authorization_code(self, authorization_code: CodeModel) -> None:
-        """Use the code up; of two that race, the second finds it used and its unit is left."""
+        """Use the code up; of two that race, the second finds it used, and ends what the first was given."""
         if not self.server.unit.tokens.use_code(authorization_code.record.digest, self.server.now):
+            self._end(authorization_code.record)
             raise InvalidGrant("the code was used before")
+
+    def _end(self, code: Code) -> None:
+        grant, now = code.grant.id, self.server.now
+        self.server.afterwards.append(lambda unit: unit.tokens.end_grant(grant, now))
 
 
 class ClientCredentials(grants.ClientCredentialsGrant):
