@@ -157,6 +157,10 @@ def test_completing_needs_this_subject_s_own_consent(house: House) -> None:
         ({"authorization_details": '[{"type":"aggregation_consent","odd":1}]'}, "invalid_authorization_details"),
         ({"request_uri": "urn:x"}, "invalid_request"),
         ({"request": "e30.e30.e30"}, "invalid_request"),
+        ({"dpop_jkt": "short"}, "invalid_request"),
+        ({"dpop_jkt": "x" * 44}, "invalid_request"),
+        ({"dpop_jkt": "x" * 42 + "="}, "invalid_request"),
+        ({"dpop_jkt": "x" * 43 + "\n"}, "invalid_request"),
         ({"state": "s" * 20_000}, "invalid_request"),
         ({"state": "s" * 70_000}, "invalid_request"),
     ],
@@ -239,7 +243,7 @@ def test_a_code_bound_to_a_key_needs_that_key(house: House) -> None:
         code = house.code(**bound)
         refused(house.redeem(code, proof=thief.prove("POST", ISSUER + "/oauth/token")), "invalid_dpop_proof")
         assert house.redeem(code).status_code == 200
-    refused(house.push(proof=house.partner.proof("/oauth/par"), dpop_jkt="other"), "invalid_dpop_proof")
+    refused(house.push(proof=house.partner.proof("/oauth/par"), dpop_jkt=thief.jkt), "invalid_dpop_proof")
 
 
 def test_a_refresh_token_is_bound_to_client_and_key_and_stays_inside_the_grant(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from authlib.consts import default_json_headers
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Answer = tuple[int, dict[str, Any], list[tuple[str, str]]]
 URN = "urn:ietf:params:oauth:request_uri:"
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
+"""RFC 7638 with SHA-256, in base64url."""
 _KEPT = (
     "response_type",
     "client_id",
@@ -92,6 +95,8 @@ class PushedAuthorization(Endpoint):
     def _bound_key(self, request: OAuthRequest) -> str | None:
         """A request may be bound to a key already: by a proof, by `dpop_jkt`, or both (RFC 9449 section 10)."""
         stated = request.form.get("dpop_jkt")
+        if stated is not None and not _THUMBPRINT.fullmatch(stated):
+            raise InvalidRequest("dpop_jkt is the SHA-256 thumbprint of a key")
         if "DPoP" not in request.headers:
             return stated
         proven = prove(self.server, request)
