@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 
 import click
@@ -130,13 +132,24 @@ def policy_adopt(by: str) -> None:
 @main.command()
 def worker() -> None:
     """Carry out the durable work alone, until interrupted."""
-    with opened() as house:
+    with _held_back() as stops, opened() as house:
         try:
             house.start()
         except (UnfitDeployment, *REFUSALS) as unfit:
             refuse(unfit)
         click.echo("carrying out durable work; Ctrl-C stops")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(stops)
+
+
+@contextmanager
+def _held_back() -> Iterator[set[signal.Signals]]:
+    """Keep a stop for whoever waits for it: threads begun meanwhile do not take it, and it does not end the process."""
+    stops = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    try:
+        yield stops
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @main.command("status")

@@ -6,20 +6,40 @@ serve tells this process so (`REFUSED`), which ends then, with 1; whoever stops 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from app.cli.configured import FAULTY, settings
 from app.settings import Settings
+from app.vault.process import end_with_parent
 
 if TYPE_CHECKING:
     from granian.server.common import AbstractServer
 
 REFUSED: Final = signal.SIGUSR1
 """What the worker sends its parent. Under another parent than this one it ends that too, and not with 0."""
+
+
+def follow(parent: int) -> None:
+    """Let a worker, which was just forked, end with its parent and by its word only.
+
+    It begins with its parent's own handlers, which would take a stop for the parent's while the service is loaded. A
+    stop typed at the terminal reaches both: it is the parent that passes it on.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until the web server sets its own
+    end_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(0)  # it ended before it could be followed
+
+
+_PATIENCE: Final = 15
+"""Seconds a worker that was told to stop may take: requests that are being answered, steps that are being done."""
 
 
 @click.command()
@@ -33,6 +53,7 @@ def serve() -> None:
         signal.raise_signal(signal.SIGTERM)
 
     signal.signal(REFUSED, refused)
+    os.register_at_fork(after_in_child=partial(follow, os.getpid()))
     server.serve()
     if refusals:
         sys.exit(FAULTY)
@@ -52,6 +73,7 @@ def _server(read: Settings) -> AbstractServer[Any]:
         workers=1,
         blocking_threads=8,
         respawn_failed_workers=True,
+        workers_kill_timeout=_PATIENCE,
         websockets=False,
         log_level=LogLevels.warning,
     )

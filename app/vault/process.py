@@ -11,6 +11,7 @@ import resource
 import sys
 from dataclasses import dataclass
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 
 
@@ -33,8 +34,17 @@ def harden_process() -> Hardening:
     return Hardening(core_dumps_off=off, undumpable=_undumpable())
 
 
+def end_with_parent(number: int) -> bool:
+    """Have this process sent a signal when its parent ends, however that ends; false where the host cannot."""
+    return _prctl(_PR_SET_PDEATHSIG, number)
+
+
 def _undumpable() -> bool:
+    return _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, value: int) -> bool:
     if sys.platform != "linux":
         return False
-    done: int = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    done: int = ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
     return done == 0
