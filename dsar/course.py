@@ -228,7 +228,7 @@ def _bounced(case: Case) -> Iterable[LineId]:
 
 def _before_erasure(case: Case, line: LineId, facts: Facts) -> Next:
     """Export before erase: the copy was fetched, or the time for it is over (dsar rules 3, 53)."""
-    copies = _given_copies(case)
+    copies = given_copies(case)
     if not all(answered(case, copy) for copy in copies):
         return _WAIT
     over = facts.erase_from is not None and facts.now >= facts.erase_from
@@ -249,7 +249,8 @@ def uploads_spent(case: Case) -> bool:
     return case.state in _SEARCHED and settled
 
 
-def _given_copies(case: Case) -> tuple[LineId, ...]:
+def given_copies(case: Case) -> tuple[LineId, ...]:
+    """Return the lines that give the person a copy."""
     return tuple(line.id for line in case.lines.values() if RIGHTS[line.right].seals_package and line.outcome in _GIVEN)
 
 
@@ -264,7 +265,7 @@ def erasure_from(case: Case, practice: Practice, *, due: datetime) -> datetime |
     save that a person always has a day (dsar rules 3, 22, 53).
     """
     waiting = any(line.right is Right.ERASURE and line.outcome in _GIVEN for line in case.lines.values())
-    sent = [_answered_at(case, copy) for copy in _given_copies(case)]
+    sent = [answered_at(case, copy) for copy in given_copies(case)]
     known = [at for at in sent if at is not None]
     if not waiting or not known or len(known) < len(sent):
         return None
@@ -272,7 +273,8 @@ def erasure_from(case: Case, practice: Practice, *, due: datetime) -> datetime |
     return max(last + _SHORTEST_WAIT, min(last + timedelta(days=practice.copy_wait_days), due - _SHORTEST_WAIT))
 
 
-def _answered_at(case: Case, line: LineId) -> datetime | None:
+def answered_at(case: Case, line: LineId) -> datetime | None:
+    """Return when the reply to a line left that did not come back; None before that."""
     sent = [
         one.dispatched_at
         for one in case.messages.values()

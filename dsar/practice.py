@@ -28,7 +28,7 @@ class Practice:
     recipient_working_days: int
     """Escalation of an art. 19 notice without answer (dsar rule 56)."""
     package_days: int
-    """Life of a delivered package (dsar rule 58)."""
+    """Life of a package from its reply's dispatch on; one not replied to goes as long after its sealing (rule 58)."""
     copy_wait_days: int
     """How long an erasure waits for the person to fetch the copy asked for in the same message (dsar rules 3, 53)."""
     breach_hours: int

@@ -317,6 +317,12 @@ class SqlCases:
         query = query.order_by(PackageRow.expires_at, PackageRow.id).limit(limit)
         return [_package(row) for row in self._session.scalars(query.execution_options(populate_existing=True))]
 
+    def prolong_package(self, package: PackageId, until: datetime) -> None:
+        """Let a package that is not revoked live until then, never shorter than it would. Raises CaseUnknown."""
+        row = _known(self._fresh(PackageRow, package))
+        longer = PackageRow.revoked_at.is_(None), PackageRow.expires_at < until
+        self._session.execute(update(PackageRow).where(PackageRow.id == row.id, *longer).values(expires_at=until))
+
     def revoke_package(self, package: PackageId, at: datetime) -> None:
         """Kill a package for good; the first moment stands. Raises CaseUnknown."""
         row = _known(self._fresh(PackageRow, package))

@@ -12,6 +12,7 @@ from dsar.case import Case, Line, State
 from dsar.ports import Desk
 from dsar.rights import RIGHTS
 from dsar.rights.shape import Extent
+from dsar.usecases.fetching import check_copies
 from dsar.usecases.writing import is_late, line_of, write
 from dsar.vocabulary import REFUSALS, SYSTEM, Actor, CaseId, Ground, HolderStatus, LineId, NoteId, Outcome, Right
 
@@ -161,13 +162,16 @@ def approve(desk: Desk, case_id: CaseId, by: Actor) -> None:
     """Let the decisions be carried out and sent.
 
     Raises MoveRefused, HumanNeeded for a machine, SecondPersonNeeded for whoever took one of the decisions that two
-    people have to agree on (dsar rules 57, 59).
+    people have to agree on (dsar rules 57, 59), PackageIncomplete when a copy it grants is gone (rules 3, 53): such a
+    case can be sent back.
     """
     if not by.human:
         raise errors.HumanNeeded("an approval")
     case = desk.cases.get(case_id)
     if case.state is State.APPROVAL and by.handle in _deciders_of_two(desk, case_id):
         raise errors.SecondPersonNeeded("whoever decided this may not approve it")
+    if case.state is State.APPROVAL:
+        check_copies(desk, case, case.lines)
     write(desk, case, e.Approved(at=desk.clock.now(), by=by.handle))
 
 

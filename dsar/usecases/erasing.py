@@ -12,6 +12,7 @@ from dsar.ports import Desk, HolderTask, Instruction, RecipientTask
 from dsar.ports import StoredRetention as Kept
 from dsar.retention import Anonymise, Cell, Retain
 from dsar.rights import RIGHTS
+from dsar.usecases.fetching import check_copies
 from dsar.usecases.searching import ask_holder, task_fault
 from dsar.usecases.writing import END_RETENTION, RUN_ERASURE, TELL_RECIPIENT, controller_of, identified, line_of, write
 from dsar.vocabulary import (
@@ -41,13 +42,14 @@ def begin_erasure(
     """Start an approved erasure: packages die, holders and recipients get tasks, retentions their end (rules 48-56).
 
     `cells` is the matrix (`dsar.retention.matrix`). Returns the holders' tasks. Beginning twice changes nothing and
-    returns the same tasks. Raises MoveRefused, AccessFirst, NotIdentified.
+    returns the same tasks. Raises MoveRefused, AccessFirst, NotIdentified, PackageIncomplete: a copy was gone when its
+    reply left.
     """
     case = desk.cases.get(case_id)
     line = line_of(case, line_id)
     if line.started:
         return tuple(task.id for task in desk.cases.tasks(case_id, TaskKind.ERASE))
-    _check_erasable(case, line)
+    _check_erasable(desk, case, line)
     subject = identified(desk, case, line_id)
     now = desk.clock.now()
     dead = [e.PackageRevoked(at=now, by=by.handle, package=key) for key in _revoke(desk, case, subject)]
@@ -70,13 +72,14 @@ def begin_erasure(
     )
 
 
-def _check_erasable(case: Case, line: Line) -> None:
+def _check_erasable(desk: Desk, case: Case, line: Line) -> None:
     granted = line.outcome in (Outcome.GRANTED, Outcome.PARTLY_GRANTED)
     if case.state is not State.DISPATCHING or line.right is not Right.ERASURE or not granted:
         raise errors.MoveRefused(case.state, "begin an erasure")
     copies = [one.id for one in case.lines.values() if RIGHTS[one.right].seals_package]
     if not all(answered(case, copy) for copy in copies):
         raise errors.AccessFirst("the copy has to reach the person before it is destroyed")  # dsar rules 3, 53
+    check_copies(desk, case, copies)
 
 
 def _revoke(desk: Desk, case: Case, subject: SubjectRef) -> list[PackageId]:

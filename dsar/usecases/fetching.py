@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
@@ -11,9 +11,10 @@ from consent.ports import Json
 from dsar import clock, course, errors
 from dsar import events as e
 from dsar.case import Case, answered
+from dsar.course import answered_at, given_copies
 from dsar.ports import Desk, StoredPackage
 from dsar.usecases.writing import controller_of, dates_of, write
-from dsar.vocabulary import Actor, CaseId, MessageId, PackageId
+from dsar.vocabulary import Actor, CaseId, LineId, MessageId, PackageId
 
 
 def ready_copies(desk: Desk, case_id: CaseId) -> Sequence[StoredPackage]:
@@ -21,6 +22,25 @@ def ready_copies(desk: Desk, case_id: CaseId) -> Sequence[StoredPackage]:
     case, now = desk.cases.get(case_id), desk.clock.now()
     stored = [desk.cases.package(package) for package, line in case.packages.items() if answered(case, line)]
     return [one for one in stored if one.revoked_at is None and now < one.expires_at]
+
+
+def check_copies(desk: Desk, case: Case, lines: Collection[LineId]) -> None:
+    """Raise PackageIncomplete unless every copy that these lines give can be downloaded (dsar rules 3, 53).
+
+    Of a line that was replied to: unless it could when the reply left.
+    """
+    gone = [line for line in given_copies(case) if line in lines and not _was_alive(desk, case, line)]
+    if gone:
+        raise errors.PackageIncomplete(f"line {line}: no copy left" for line in gone)
+
+
+def _was_alive(desk: Desk, case: Case, line: LineId) -> bool:
+    sent = answered_at(case, line)
+    sealed = [one.event for one in desk.cases.history(case.id) if isinstance(one.event, e.PackageSealed)]
+    copies = [desk.cases.package(one.package) for one in sealed if one.line == line]
+    if sent is None:
+        return any(one.revoked_at is None and desk.clock.now() < one.expires_at for one in copies)
+    return any(sent < min(one.expires_at, one.revoked_at or one.expires_at) for one in copies)
 
 
 def record_fetch(desk: Desk, case_id: CaseId, package_id: PackageId, by: Actor) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dsar import clock, errors
 from dsar import events as e
-from dsar.case import REPLIES, Case, Line, State, ending, pending, unanswered
+from dsar.case import REPLIES, Case, Line, Message, State, ending, pending, unanswered
 from dsar.ports import Desk
 from dsar.rights import RIGHTS
+from dsar.usecases.fetching import check_copies
 from dsar.usecases.limiting import settle_limits
 from dsar.usecases.writing import controller_of, dates_of, line_of, pause_in_time, prepare, write
 from dsar.vocabulary import DONE_FIRST, REFUSALS, SYSTEM, Actor, CaseId, LineId, MessageId, MessageKind
@@ -18,13 +19,15 @@ from dsar.vocabulary import DONE_FIRST, REFUSALS, SYSTEM, Actor, CaseId, LineId,
 def prepare_reply(desk: Desk, case_id: CaseId, lines: Sequence[LineId], by: Actor = SYSTEM) -> MessageId:
     """Prepare the reply to decided lines; a letter of refusal when one refuses something (dsar rules 57, 60).
 
-    Raises NotAnswered when a line is undecided, ErasurePartial when what it grants is not carried out yet (rule 53).
+    Raises NotAnswered when a line is undecided, ErasurePartial when what it grants is not carried out yet (rule 53),
+    PackageIncomplete when a copy it grants is gone (rule 3).
     """
     case = desk.cases.get(case_id)
     if case.state is not State.DISPATCHING or not lines:
         raise errors.MoveRefused(case.state, "be replied to")
     for line in lines:
         _check_repliable(line_of(case, line))
+    check_copies(desk, case, lines)
     refusing = any(line_of(case, line).outcome in REFUSALS for line in lines)
     return prepare(desk, case, MessageKind.REFUSAL if refusing else MessageKind.REPLY, tuple(lines), by)
 
@@ -53,8 +56,17 @@ def dispatch_message(
     case = write(desk, case, sent)
     if case.messages[message_id].kind in REPLIES:
         settle_limits(desk, case, case.messages[message_id], when)
+        _deliver(desk, case, case.messages[message_id], when)
     for event in _consequences(desk, case, message_id, when):
         case = write(desk, case, event)
+
+
+def _deliver(desk: Desk, case: Case, message: Message, when: datetime) -> None:
+    """The life of a copy counts from its reply (dsar rule 58); what had run out is gone, and stays so."""
+    until, now = when + timedelta(days=desk.practice.package_days), desk.clock.now()
+    for package, line in case.packages.items():
+        if line in message.lines and now < desk.cases.package(package).expires_at:
+            desk.cases.prolong_package(package, until)
 
 
 def _consequences(desk: Desk, case: Case, message_id: MessageId, when: datetime) -> tuple[e.Event, ...]:

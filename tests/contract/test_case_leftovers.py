@@ -12,8 +12,8 @@ import pytest
 
 from app.store.sealedfiles import UnknownFile
 from app.wiring import House
+from dsar import errors, usecases
 from dsar import events as e
-from dsar import usecases
 from dsar.vocabulary import Actor, Right, TaskKind
 from tests.contract import case_house as town
 
@@ -120,6 +120,24 @@ def test_a_copy_whose_time_is_over_is_purged(house: House, *, answered: bool) ->
     assert revocations(story) == ["system"]
     with story.desk() as desk:
         assert desk.cases.get(story.case).left == (None if answered else "copy_expired")
+        if not answered:
+            with pytest.raises(errors.PackageIncomplete):
+                usecases.prepare_reply(desk, story.case, [story.copy])
+
+
+def test_the_life_of_a_copy_is_counted_from_its_reply(house: House) -> None:
+    """Dsar rule 58: on record, and its bytes, thirty days from when the person could open it."""
+    story = town.begin(house, rows=1)
+    story.answer_all()
+    town.decide(story)
+    late = replace(house.casework, units=replace(house.units, clock=Later(20)))
+    with late.unit() as unit:
+        (reply,) = unit.desk.cases.get(story.case).messages
+        usecases.dispatch_message(unit.desk, reply, channel="space", proof="posting")
+        unit.commit()
+    assert purge(house, 49.9) == 0
+    assert house.casework.files.read(story.copy)
+    assert purge(house, 50.1) == 1
 
 
 def test_a_purge_killed_after_the_bytes_went_is_finished(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

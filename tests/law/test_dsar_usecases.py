@@ -631,6 +631,74 @@ def test_access_then_erasure_from_the_first_message_to_the_end(desk):
     assert len(desk.journal.entries) == len(usecases.timeline(desk, case))
 
 
+def ran_out(desk, package):
+    at(desk, desk.cases.package(package).expires_at)
+    usecases.expire_copy(desk, package)
+
+
+def with_both(desk):
+    """A copy and an erasure, both granted, handed to approval."""
+    case, lines = opened(desk, Right.ACCESS, Right.ERASURE)
+    searched(desk, case)
+    package = usecases.seal_package(desk, case, manifest_of(desk, case, lines[Right.ACCESS]))
+    usecases.decide_line(desk, case, lines[Right.ACCESS], G)
+    usecases.decide_line(desk, case, lines[Right.ERASURE], G)
+    usecases.submit(desk, case)
+    return case, lines[Right.ACCESS], lines[Right.ERASURE], package
+
+
+@pytest.mark.parametrize("swept", [True, False])
+def test_nothing_is_approved_whose_copy_is_gone(desk, swept):
+    """Dsar rules 3, 53: told "granted" with nothing to download, the person would be erased all the same."""
+    case, _, _, package = with_both(desk)
+    at(desk, desk.cases.package(package).expires_at)
+    if swept:
+        usecases.expire_copy(desk, package)
+    before = desk.cases.get(case)
+    with pytest.raises(errors.PackageIncomplete):
+        usecases.approve(desk, case, DPO)
+    assert desk.cases.get(case) == before
+    assert before.left == ("copy_expired" if swept else None)
+    usecases.send_back(desk, case, DPO)
+    assert state(desk, case) is State.REVIEW
+
+
+def test_no_reply_brings_a_copy_that_is_gone(desk):
+    """Dsar rule 3."""
+    case, copy, _, package = with_both(desk)
+    usecases.approve(desk, case, DPO)
+    ran_out(desk, package)
+    with pytest.raises(errors.PackageIncomplete):
+        usecases.prepare_reply(desk, case, [copy])
+
+
+def test_nobody_is_erased_whose_copy_was_gone_when_its_reply_left(desk):
+    """Dsar rules 3, 53; what was alive then, and ran out or was destroyed later, holds up nothing."""
+    case, copy, gone, package = with_both(desk)
+    usecases.approve(desk, case, DPO)
+    reply = usecases.prepare_reply(desk, case, [copy])
+    ran_out(desk, package)
+    sent(desk, reply)
+    with pytest.raises(errors.PackageIncomplete):
+        begun(desk, case, gone)
+    assert desk.cases.tasks(case, TaskKind.ERASE) == []
+
+
+def test_the_life_of_a_copy_counts_from_its_reply(desk):
+    """Dsar rule 58: thirty days from when the person could open it, not from when it was sealed."""
+    case, copy, gone, package = with_both(desk)
+    usecases.approve(desk, case, DPO)
+    reply = usecases.prepare_reply(desk, case, [copy])
+    at(desk, START + timedelta(days=29))
+    sent(desk, reply)
+    assert desk.cases.package(package).expires_at == START + timedelta(days=59)
+    at(desk, START + timedelta(days=58))
+    assert [one.id for one in usecases.ready_copies(desk, case)] == [package]
+    ran_out(desk, package)
+    assert desk.cases.get(case).left is None
+    assert begun(desk, case, gone), "it was there to be fetched for all of its days"
+
+
 @pytest.mark.parametrize(
     ("status", "category"),
     [
