@@ -346,6 +346,10 @@ class Policy:
             return NotActive(NotActiveReason.NOT_LISTED)
         return active(entry, on, controller.baseline, self.parties)
 
+    def aml_only(self) -> frozenset[CategoryId]:
+        """Return what is kept solely against money laundering: no person is told of it (dsar rule 42)."""
+        return frozenset(category.id for category in self.categories.values() if category.aml_only)
+
     def leaves(self) -> frozenset[CategoryId]:
         """Return the categories that are no heading of others."""
         headings = {category.parent for category in self.categories.values()}

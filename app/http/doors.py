@@ -509,7 +509,7 @@ class DisclosureFacts(Protocol):
 class Disclosures(Protocol):
     """Who looked, newest first."""
 
-    def of_subject(self, subject: SubjectRef) -> Sequence[DisclosureFacts]: ...
+    def of_subject(self, subject: SubjectRef, *, without: Collection[CategoryId] = ()) -> Sequence[DisclosureFacts]: ...
 
 
 class Copies(Protocol):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -47,20 +47,33 @@ class SqlDisclosures:
         query = dialect.insert(DisclosureRow).on_conflict_do_nothing().returning(DisclosureRow.id)
         return self._session.connection().execute(query.values(**_row(disclosure))).one_or_none() is not None
 
-    def of_subject(self, subject: SubjectRef, *, limit: int = 500) -> Sequence[Disclosure]:
-        """The newest first."""
+    def of_subject(
+        self, subject: SubjectRef, *, limit: int = 500, without: Collection[CategoryId] = ()
+    ) -> Sequence[Disclosure]:
+        """The newest first; the categories `without` in none, and nothing of a look that was at these alone."""
         query = (
             select(DisclosureRow)
-            .where(DisclosureRow.subject == subject)
+            .where(DisclosureRow.subject == subject, _beyond(without))
             .order_by(DisclosureRow.at.desc(), DisclosureRow.id)
             .limit(limit)
         )
-        return [_disclosure(row) for row in self._session.scalars(query)]
+        return [_disclosure(row, without) for row in self._session.scalars(query)]
 
-    def recipients(self, subject: SubjectRef) -> frozenset[PartyId]:
-        """Every party that ever read the subject's data: the named recipients of art. 15(1)(c) (dsar rule 38)."""
-        query = select(DisclosureRow.party).where(DisclosureRow.subject == subject).distinct()
+    def recipients(self, subject: SubjectRef, *, without: Collection[CategoryId] = ()) -> frozenset[PartyId]:
+        """Every party that ever read the subject's data: the named recipients of art. 15(1)(c) (dsar rule 38).
+
+        Those that read nothing but the categories `without` are not among them.
+        """
+        query = select(DisclosureRow.party).where(DisclosureRow.subject == subject, _beyond(without)).distinct()
         return frozenset(PartyId(party) for party in self._session.scalars(query))
+
+
+def _beyond(without: Collection[CategoryId]) -> ColumnElement[bool]:
+    """Say in SQL that a look was not at these categories alone: rows left out later would shorten a limited list."""
+    left: ColumnElement[str] = literal(" ") + DisclosureRow.categories + literal(" ")
+    for category in sorted(without):
+        left = func.replace(left, f" {category} ", " ")
+    return or_(func.trim(left) != "", DisclosureRow.categories == "")
 
 
 def _row(d: Disclosure) -> dict[str, Any]:
@@ -81,7 +94,7 @@ def _row(d: Disclosure) -> dict[str, Any]:
     }
 
 
-def _disclosure(row: DisclosureRow) -> Disclosure:
+def _disclosure(row: DisclosureRow, without: Collection[CategoryId]) -> Disclosure:
     return Disclosure(
         id=row.id,
         controller=ControllerId(row.controller),
@@ -89,7 +102,7 @@ def _disclosure(row: DisclosureRow) -> Disclosure:
         party=PartyId(row.party),
         component=row.component,
         actor_role=row.actor_role,
-        categories=tuple(CategoryId(c) for c in row.categories.split()),
+        categories=tuple(CategoryId(c) for c in row.categories.split() if c not in without),
         records=row.records,
         purpose=PurposeId(row.purpose),
         consent=row.consent,

@@ -113,9 +113,10 @@ class CaseUnitFace:
     def recipients(self, controller: ControllerId, subject: SubjectRef) -> frozenset[PartyId]:
         """Return everybody who received the person's data (GDPR art. 19; dsar rules 38, 56).
 
-        Who looked, who holds it, and whom the person was told would get it; teams of the controller are no recipients.
+        Who looked, who holds it, and whom the person was told would get it; teams of the controller are no recipients,
+        and those that only looked at what is kept solely against money laundering are told to nobody (rule 42).
         """
-        named = set(self.records.disclosures.recipients(subject))
+        named = set(self.records.disclosures.recipients(subject, without=self.desk.policy.aml_only()))
         for one in self.records.consents.of_subject(controller, subject):
             named |= {party for party in one.readers if one.parts and self._independent(party)}
         listed = self.desk.policy.parties

@@ -154,7 +154,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     keys = open_engine(settings.keys_url.reveal(), keys=True)
     look(settings, records, keys)
     metrics = Metrics()
-    vault = vault_over(settings, keys, clock, unnamed=_unnamed(policy), noted=metrics.asked_provider)
+    vault = vault_over(settings, keys, clock, unnamed=policy.aml_only(), noted=metrics.asked_provider)
     work = DurableWork(records, clock, handlers or {}, executor=settings.executor)
     controller = _controller(settings, policy)
     sealer = OwnSeals(vault, controller)
@@ -270,11 +270,6 @@ def _controller(settings: Settings, policy: Policy) -> ControllerId:
     if len(own) != 1:
         raise UnknownControllerError("REGARD_CONTROLLER: say which controller of the pack this deployment is")
     return own[0]
-
-
-def _unnamed(policy: Policy) -> frozenset[str]:
-    """What is held solely against money laundering: no certificate may tell it from nothing held (dsar rule 42)."""
-    return frozenset(category.id for category in policy.categories.values() if category.aml_only)
 
 
 class OwnSeals:

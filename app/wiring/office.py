@@ -100,7 +100,7 @@ class CaseOffice:
             locale=case.locale,
             since=stored.created_at,
             consents=records.consents.of_subject(case.controller, subject),
-            looked=records.disclosures.of_subject(subject, limit=_ALL),
+            looked=records.disclosures.of_subject(subject, limit=_ALL, without=self.policy.aml_only()),
             cases=unit.desk.cases.of_subject(case.controller, subject),
         )
         speech = speech_of(self.policy, case.controller, case.locale)

@@ -33,7 +33,7 @@ from consent import usecases as agreements
 from consent.journey import Agreement
 from consent.proposal import Proposal
 from consent.record import State as Agreed
-from consent.vocabulary import CategoryId, ConsentId, Locale, PartyId
+from consent.vocabulary import CategoryId, ConsentId, Locale, PartyId, PurposeId
 from dsar import errors, usecases
 from dsar import events as e
 from dsar.case import Case, State
@@ -466,15 +466,41 @@ def test_taken_elsewhere_there_is_no_pdf_and_only_what_is_portable(house: House)
     assert {category for held in everything.values() for category in held} == {town.BALANCES}
 
 
+def looked_against_laundering(story: town.Story) -> None:
+    with story.house.units.writing() as unit:
+        for ident, party in (("dis_1", "compliance"), ("dis_2", "banque_armorel")):
+            unit.disclosures.add(
+                Disclosure(
+                    id=ident,
+                    controller=story.house.controller,
+                    subject=story.subject,
+                    party=PartyId(party),
+                    component=None,
+                    actor_role=None,
+                    categories=(CategoryId("aml.file"),),
+                    records=1,
+                    purpose=PurposeId("aml_duties"),
+                    consent=None,
+                    attended=False,
+                    action="read",
+                    at=town.now(),
+                )
+            )
+        unit.commit()
+
+
 def test_what_is_held_against_laundering_only_shows_nowhere(house: House) -> None:
     """Dsar rule 42."""
     story = town.ask(house, rows=2, rights=(Right.ACCESS,))
     story.holders[town.FILES].category = CategoryId("aml.file")
     story.holders[town.FILES].rows.clear()
     story.holders[town.FILES].store(story.subject, {"note": "suspicion"})
+    looked_against_laundering(story)
     drive(story, state(story, State.APPROVAL))
     archive = whole(story)
     said = b"".join(archive.read(name) for name in archive.namelist() if not name.endswith(".pdf"))
+    assert b"Armorel" not in said, "who got nothing else is no recipient to be named"
+    assert b"compliance" not in said
     assert b"aml" not in said.replace(b"aml_duties", b"")
     assert b"suspicion" not in said
     with house_unit(story) as unit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
@@ -80,3 +81,24 @@ def test_a_read_reported_twice_is_written_once_and_shown_newest_first(records_en
         assert [d.id for d in log.of_subject(ANA)] == ["dis_2", "dis_1"]
         assert log.of_subject(ANA)[0].categories == ("accounts", "accounts.balances")
         assert log.recipients(ANA) == {"bank", "broker"}
+
+
+def test_looks_at_what_is_left_out_are_left_out_before_the_list_is_cut(records_engine: Engine) -> None:
+    """Dsar rule 42: a person must not find out by a shorter list, nor by who is on it."""
+    secret, open_ = CategoryId("aml.file"), CategoryId("aml.file.no")
+    with Session(records_engine) as session:
+        log = SqlDisclosures(session)
+        for number, party, categories in (
+            (1, "bank", (open_,)),
+            (2, "bank", (open_, secret, CategoryId("aml"))),
+            (3, "watch", (CategoryId("aml"), secret)),
+            (4, "broker", ()),
+            (5, "watch", (secret,)),
+        ):
+            log.add(replace(_read(number, party), categories=categories))
+        without = frozenset({secret, CategoryId("aml")})
+        told = log.of_subject(ANA, without=without, limit=2)
+        assert [(one.id, one.categories) for one in told] == [("dis_4", ()), ("dis_2", (open_,))]
+        assert log.recipients(ANA, without=without) == {"bank", "broker"}
+        assert len(log.of_subject(ANA)) == 5
+        assert log.recipients(ANA) == {"bank", "broker", "watch"}

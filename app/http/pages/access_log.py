@@ -52,8 +52,9 @@ def as_json() -> Response:
 
 
 def _looks() -> Sequence[DisclosureFacts]:
+    """Return them without what is kept solely against money laundering: not even that it was read (dsar rule 42)."""
     with doors().reading() as unit:
-        return unit.disclosures.of_subject(current_subject())
+        return unit.disclosures.of_subject(current_subject(), without=doors().policy.aml_only())
 
 
 def _plain(look: DisclosureFacts) -> dict[str, object]:

@@ -201,7 +201,7 @@ def _reads(unit: DoorUnit, consent: str) -> tuple[list[DisclosureFacts], list[Di
 
     A key lent to store is neither. One lent to read has to show: no reading reported does not prove none took place.
     """
-    every = unit.disclosures.of_subject(current_subject())
+    every = unit.disclosures.of_subject(current_subject(), without=doors().policy.aml_only())
     looks = [each for each in every if each.consent == consent and each.action != Action.HOLD]
     return [each for each in looks if each.records], [each for each in looks if not each.records]
 
