@@ -165,12 +165,13 @@ def _small(length: str) -> bool:
 
 
 def _form(body: bytes) -> dict[str, str]:
-    """Read a form of plain ASCII values, each name once; whatever is not plain reads as no form at all."""
+    """Read a form of printable ASCII values, each name once; whatever is anything else reads as no form at all."""
     form: dict[str, str] = {}
     for pair in body.split(b"&"):
         name, _, value = pair.partition(b"=")
         plain = unquote_to_bytes(value) if b"%" in value else value
-        if b"+" in value or not plain.isascii() or b"\0" in plain or not plain or name.decode("latin-1") in form:
+        said, known = plain.decode("latin-1"), name.decode("latin-1")
+        if b"+" in value or not (said.isascii() and said.isprintable()) or not said or known in form:
             return {}
-        form[name.decode("latin-1")] = plain.decode("ascii")
+        form[known] = said
     return form

@@ -348,6 +348,9 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
     "no ASCII": lambda good: good + quote("é").encode(),
     "no UTF-8": lambda good: good + b"%ff",
     "a NUL": lambda good: good + b"%00",
+    "a control character": lambda good: good + b"%01",
+    "a delete": lambda good: good + b"\x7f",
+    "an end of line": lambda good: good + b"%0a",
     "raw bytes": lambda good: good + b"\xff\x00",
     "a semicolon": lambda good: good + b";x=1",
     "an empty pair": lambda good: good + b"&",
@@ -375,6 +378,14 @@ VALUES = st.one_of(st.binary(max_size=24), st.sampled_from([b"TOKEN", b"ASSERTIO
 @pytest.fixture
 def asked(light: Both) -> tuple[Both, str]:
     return light, active(light)[1]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(more=st.text(st.characters(max_codepoint=0x9F), min_size=1, max_size=4), place=st.integers(0, 8))
+def test_a_token_of_any_characters_gets_the_same_answer(asked: tuple[Both, str], more: str, place: int) -> None:
+    """An otherwise good form: what the full door takes for no text (`app.http.characters`) the lane answers neither."""
+    both, token = asked
+    both.introspect(token[:place] + more + token[place:])
 
 
 @settings(
