@@ -31,6 +31,12 @@ class HandedOver(StrEnum):
     LATER = "later"
 
 
+_ENTRIES: Mapping[HandedOver, str] = {
+    HandedOver.SENT: "mail.sent",
+    HandedOver.REFUSED: "mail.refused",
+    HandedOver.LATER: "mail.given_up",
+}
+"""What the ledger says of a mail's end."""
 HandOver = Callable[[str, str, Mapping[str, str]], HandedOver]
 """(mail id, kind, what it says) -> what became of it. The same id twice is one mail."""
 
@@ -102,26 +108,20 @@ class Postman:
             found = unit.mail_queue.waiting(mail)
             if found is None:
                 return _ENDED
-            if outcome is HandedOver.LATER:
-                return self._again(unit, mail, number)
-            self._done(unit, mail, found[0], outcome)
+            if outcome is HandedOver.LATER and number <= len(_WAITS):
+                unit.work.enqueue(SEND, f"{mail}/{number + 1}", due=self._clock.now() + _WAITS[number - 1])
+            else:
+                self._end(unit, mail, found[0], outcome)
+            unit.commit()
         return outcome.value
 
-    def _again(self, unit: MailUnit, mail: str, attempt: int) -> str:
-        if attempt > len(_WAITS):
-            return "given up"
-        unit.work.enqueue(SEND, f"{mail}/{attempt + 1}", due=self._clock.now() + _WAITS[attempt - 1])
-        unit.commit()
-        return HandedOver.LATER.value
-
-    def _done(self, unit: MailUnit, mail: str, controller: ControllerId, outcome: HandedOver) -> None:
+    def _end(self, unit: MailUnit, mail: str, controller: ControllerId, outcome: HandedOver) -> None:
         unit.mail_queue.sent(mail)
         if outcome is HandedOver.SENT:
             self._sent(unit, mail)
         unit.journal.record(
-            f"mail.{outcome.value}", actor="regard", controller=controller, subject=None, payload={"mail": mail}
+            _ENTRIES[outcome], actor="regard", controller=controller, subject=None, payload={"mail": mail}
         )
-        unit.commit()
 
 
 def _mail_of(ref: str) -> str:

@@ -95,6 +95,24 @@ def test_what_ended_meanwhile_is_not_noted_again(house: House) -> None:
     assert ledgered(house) == ["mail.sent"]
 
 
+def queued(house: House) -> list[str]:
+    """The references of the attempts that wait for their time."""
+    with house.records.connect() as connection:
+        schema = "dbos." if connection.dialect.name == "postgresql" else ""
+        found = connection.exec_driver_sql(f"SELECT workflow_uuid FROM {schema}workflow_status").scalars().all()
+    return sorted(one.removeprefix(f"{SEND}:") for one in found)
+
+
+def test_a_mail_nobody_takes_for_two_days_is_dropped_and_the_ledger_says_so(house: House) -> None:
+    mail = held(house)
+    post = postman(house, lambda *_: HandedOver.LATER)
+    for ref in (mail, *(f"{mail}/{number}" for number in range(2, 10))):
+        assert waits(house, mail)
+        post.send(ref, Straight())
+    assert queued(house) == [f"{mail}/{number}" for number in range(2, 10)], "eight more attempts, no tenth"
+    assert (waits(house, mail), ledgered(house)) == (False, ["mail.given_up"])
+
+
 def ledgered(house: House) -> list[str]:
     """What the ledger says of mails."""
     with house.records.connect() as connection:
