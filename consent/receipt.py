@@ -79,7 +79,7 @@ def receipt(
 ) -> Plain:
     """Return the receipt; `head` is the digest of the last event of the record's chain.
 
-    Raises KeyError when the pack no longer knows the purpose or the controller.
+    Raises KeyError when the pack no longer knows the controller; what else left it is named by its id, without words.
     """
     locale = _locale(record, policy)
     return {
@@ -118,11 +118,15 @@ def _header(record: Consent, subject_handle: str) -> Plain:
 
 def _processing(record: Consent, policy: Policy, links: Links, locale: Locale) -> Plain:
     terms = record.terms
-    purpose, controller = policy.purposes[terms.purpose], policy.controllers[terms.controller]
+    purpose, controller = policy.purposes.get(terms.purpose), policy.controllers[terms.controller]
     return {
         "privacy_notice": _notice(record),
         "language": locale.value,
-        "purpose": {"id": purpose.id, "name": purpose.names[locale], "why": purpose.why[locale]},
+        "purpose": {
+            "id": terms.purpose,
+            "name": purpose.names[locale] if purpose is not None else terms.purpose,
+            "why": purpose.why[locale] if purpose is not None else None,
+        },
         "lawful_basis": terms.basis.value,
         "pii_information": [_data_item(record, policy, category, locale) for category in _asked(record)],
         "pii_controllers": [controller.id],
@@ -137,7 +141,7 @@ def _processing(record: Consent, policy: Policy, links: Links, locale: Locale) -
         "withdrawal_method": {
             "page": links.withdraw,
             "review": links.review,
-            "consequence": purpose.consequence[locale],
+            "consequence": purpose.consequence[locale] if purpose is not None else None,
         },
         "privacy_rights": [
             {"right": name, "article": rule.article, "name": rule.names[locale]}
@@ -169,16 +173,16 @@ def _asked(record: Consent) -> list[CategoryId]:
 
 
 def _data_item(record: Consent, policy: Policy, category: CategoryId, locale: Locale) -> Plain:
-    known = policy.categories[category]
-    cluster = policy.clusters.get(known.cluster)
+    known = policy.categories.get(category)
+    cluster = policy.clusters.get(known.cluster) if known is not None else None
     return {
         "pii_type": category,
-        "name": known.names[locale],
-        "cluster": cluster.names[locale] if cluster is not None else known.cluster,
+        "name": known.names[locale] if known is not None else category,
+        "cluster": cluster.names[locale] if cluster is not None else None,
         "pii_optional": category not in record.terms.needed,
         "agreed": category in record.categories,
-        "sensitive_pii_category": known.sensitivity >= 3,
-        "special_pii_category": known.special,
+        "sensitive_pii_category": known.sensitivity >= 3 if known is not None else None,
+        "special_pii_category": known.special if known is not None else None,
     }
 
 

@@ -62,6 +62,18 @@ def outside(record: Consent) -> list[Party]:
     return [party for party in parties(record.readers) if party.role is PartyRole.RECIPIENT]
 
 
+def purpose_name(purpose: PurposeId) -> str:
+    """Return a purpose's name, its id for one a newer pack no longer has: what was agreed can always be stopped."""
+    known = doors().policy.purposes.get(purpose)
+    return told(known.names) if known is not None else purpose
+
+
+def party_name(party: PartyId) -> str:
+    """Return a party's name, its id for one a newer pack no longer has."""
+    known = doors().policy.parties.get(party)
+    return known.brand_name if known is not None else party
+
+
 def period(days: int) -> str:
     """Return a period in words (consent rule 13)."""
     if days == 1:

@@ -492,13 +492,14 @@ class ConsentWork:
         """Who, purpose, provider, end date, link: what consent rule 50 has a reminder say; nothing of the data."""
         record, terms = then.record, then.record.terms
         party, bank = self.policy.parties.get(terms.party), self.policy.institutions.get(record.institution or "")
+        named = self.policy.purposes.get(terms.purpose)
         self._mail(
             unit,
             then,
             addressee,
             "ends-soon" if self._ends_soon(record, now) else "reminder",
             party=party.brand_name if party is not None else terms.party,
-            purpose=self.policy.purposes[terms.purpose].names[addressee.locale],
+            purpose=named.names[addressee.locale] if named is not None else terms.purpose,
             bank=bank.name if bank is not None else None,
             until=record.valid_until,
             link=self.places.agreement(record.id, addressee.locale),

@@ -26,6 +26,7 @@ from app.tokens.errors import InvalidRequestUri
 from consent import usecases
 from consent.events import Actor, ActorKind, Channel, Given, PageShown, Withdrawn
 from consent.proposal import Proposal
+from consent.receipt import Links, receipt
 from consent.record import Consent, State
 from consent.vocabulary import CategoryId, ConsentId, ControllerId, Locale, PartyId, PurposeId, SubjectRef
 from tests.doors.pages_house import MAILBOX, Town, Visitor, carried_by, enrol_passkey, use_passkey
@@ -307,6 +308,16 @@ def test_what_was_refused_in_the_space_is_not_asked_again(
     assert partner.answers == ["refused"]
 
 
+def test_one_no_answers_the_same_question_put_twice(ana: Visitor, partner: Partner) -> None:
+    """Consent rule 8."""
+    partner.requests["jny_two"] = WEALTH
+    for journey in ("jny_one", "jny_two"):
+        ana.get(f"/consent/{journey}")
+    ana.post("/consent/jny_one", answer="refuse")
+    assert "You refused" in ana.get("/consent/jny_two").get_data(as_text=True)
+    assert ana.get("/consent/jny_two/return").location == "https://partner.example/back?error=access_denied"
+
+
 @pytest.mark.parametrize("answer", ["refuse", "agree"])
 def test_a_question_whose_time_ran_out_says_so(
     town: Town, app: Flask, ana: Visitor, subject: SubjectRef, answer: str
@@ -531,6 +542,10 @@ def test_refusing_takes_one_click_and_is_the_end_of_it(
     again = visitor.get("/consent/jny_two")
     assert again.status_code == 409
     assert "You already said no to this" in again.get_data(as_text=True)
+    (back,) = re.findall(r'data-testid="return" href="([^"]+)"', again.get_data(as_text=True))
+    assert visitor.get(back).location == "https://partner.example/back?error=access_denied", "nobody is stranded"
+    assert partner.answers == ["refused", "refused"]
+    assert visitor.get(back).status_code == 400
 
 
 def test_without_a_passkey_the_answer_waits_for_one(town: Town, app: Flask, subject: SubjectRef) -> None:
@@ -959,3 +974,33 @@ def test_another_firms_request_is_signed_in_to_in_its_own_name(town: Town, tmp_p
     assert "The one Valombrée already knows." in page
     visitor.post(sent.location, email=MAILBOX, next="/en/consent/jny_v", at="valombree")
     assert len(town.letters) == 1, "Valombrée does not know her"
+
+
+@pytest.mark.parametrize("left", ["purposes", "parties"])
+def test_what_left_the_pack_can_still_be_read_and_stopped(
+    *, town: Town, app: Flask, ana: Visitor, subject: SubjectRef, left: str
+) -> None:
+    """GDPR art. 7(3): stopping is as easy as agreeing was, whatever a newer pack lists."""
+    _agree(ana)
+    record, policy = _one(town, subject), town.house.policy
+    gone = {"purposes": record.terms.purpose, "parties": record.terms.party}[left]
+    listed = {name: one for name, one in getattr(policy, left).items() if name != gone}
+    newer = Visitor(create_app(replace(town.doors, policy=replace(policy, **{left: listed}))))
+    session = ana.client.get_cookie("regard_session")
+    newer.client.set_cookie("regard_session", session.value)
+    own = f"/me/consents/{record.id}"
+    for path in ("/me/consents", own, f"{own}/withdraw"):
+        assert gone in newer.get(path).get_data(as_text=True), path
+    with app.test_request_context("/en/"):
+        link = stop_path(FIRM, record.id)
+    assert newer.client.get(link).status_code == 200
+    assert newer.post(f"{own}/withdraw").status_code == 303
+    stopped = _one(town, subject)
+    assert stopped.state is State.WITHDRAWN
+    assert newer.get("/me/consents").status_code == 200
+    with town.unit() as unit:
+        history = unit.consents.events(FIRM, record.id)
+    links = Links("review", "withdraw", "complain")
+    known = {"receipt_id": "rcp_1", "at": town.clock.now(), "subject_handle": "h", "head": "0", "links": links}
+    made = receipt(stopped, history, replace(policy, **{left: listed}), **known)
+    assert made["record"]["processing"]["purpose"]["id"] == record.terms.purpose
