@@ -45,6 +45,9 @@ SHOWN_ROWS: Final = 300
 HOLDER: Final = "regard"
 CATEGORY: Final = "case.copies"
 _DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_BEFORE_SIGN: Final = re.compile(r'(?<![;\s"])[;\s"]+(?=[=+\-@])')
+"""What may end a cell and begin the next: spaces and quotation marks before a sign do not disarm it."""
+_SEPARATORS: Final = frozenset(";\t\r\n")
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -187,9 +190,14 @@ def _cell(value: Value) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return _guarded(json.dumps(value, ensure_ascii=False))
     # Spaces before the sign do not disarm it in every spreadsheet.
-    return f"'{value}" if value.startswith(_DANGEROUS) or value.lstrip().startswith(_DANGEROUS) else value
+    return _guarded(f"'{value}" if value.startswith(_DANGEROUS) or value.lstrip().startswith(_DANGEROUS) else value)
+
+
+def _guarded(text: str) -> str:
+    """Return a text that is no formula where a spreadsheet begins a new cell inside it, as French Excel does at `;`."""
+    return _BEFORE_SIGN.sub(lambda run: run[0] if _SEPARATORS.isdisjoint(run[0]) else f"{run[0]}'", text)
 
 
 def _archive(files: Sequence[tuple[str, bytes]]) -> bytes:

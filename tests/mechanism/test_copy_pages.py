@@ -5,6 +5,7 @@ Dsar rules 37-42, 45, 49; vault.md section 5.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -21,8 +22,9 @@ from app import policyfiles
 from app.outbound import household
 from app.outbound.certificate import CertificateUnreadable, certificate_pdf
 from app.outbound.checklist import Tailored, checklist, period
-from app.outbound.package import Copy, assemble, tabled
+from app.outbound.package import Copy, assemble, tabled, to_csv
 from app.outbound.typography import cited, labelled, listed, typeset
+from app.outbound.uploads import Record, Value
 from app.outbound.wording import Heading, Kept, certificate_words, code_words, package_words, speech_of
 from app.profiles import Profile
 from app.vault.certificate import canonical
@@ -294,3 +296,32 @@ def test_a_period_is_half_open_and_its_end_a_day() -> None:
     until = date(2026, 11, 21) + timedelta(days=1826)
     words = certificate_words(PACK, ORMELUNE, Locale.EN, [Kept("identity.papers", until.isoformat(), "x")])
     assert "November 21, 2031" in text_of(certificate_pdf(certificate(), words))
+
+
+LABELS = [
+    'VIR X;=HYPERLINK("http://x")',
+    'VIR X;"=HYPERLINK(1)',
+    "VIR X; \t+1",
+    "VIR X\r\n@SUM(1)",
+    "VIR X\t-1",
+    ["VIR X;=1", {"VIR Y;@1": 2}],
+    "=1;=1",
+]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("label", LABELS)
+def test_no_cell_is_a_formula_whatever_a_spreadsheet_takes_for_the_separator(separator: str, label: Value) -> None:
+    """Dsar rule 39: French spreadsheets separate by `;`, and a quoted line break begins a new row in them."""
+    raw = to_csv([{"holder": SAFE, "label": label, "amount": 3}]).decode("utf-8-sig")
+    read = csv.reader(io.StringIO(raw, newline=""), delimiter=separator)
+    parts = [part for row in read for cell in row for part in re.split(r"[\r\n]+", cell)]
+    assert "VIR X" in "".join(parts) or "=1" in "".join(parts)
+    assert not [part for part in parts if part.lstrip(' "').startswith(("=", "+", "-", "@"))]
+
+
+def test_ordinary_words_and_numbers_stay_as_they_are_in_the_table() -> None:
+    """Dsar rule 39: only what could be a formula is changed, and the copy's JSON has it as it was."""
+    record: Record = {"label": 'Rent; "flat" - May, a=b', "amount": -3, "rate": 1.5, "none": None}
+    (row,) = csv.DictReader(io.StringIO(to_csv([record]).decode("utf-8-sig")))
+    assert row == {"label": 'Rent; "flat" - May, a=b', "amount": "-3", "rate": "1.5", "none": ""}
