@@ -43,9 +43,17 @@ class RoleMissing(DoorError):
 
 
 class ClientUnknown(DoorError):
-    """No token, or one that is not (or no longer) valid (RFC 6750 section 3.1)."""
+    """No token, or one that is not (or no longer) valid, or no good proof with it (RFC 6750 section 3.1).
+
+    `challenge` is the `WWW-Authenticate` value; `nonce` is for the next proof (RFC 9449 section 9), None: none is due.
+    """
 
     code = "token_invalid"
+
+    def __init__(self, challenge: str = 'DPoP algs="ES256"', nonce: str | None = None) -> None:
+        super().__init__("no valid token was presented")
+        self.challenge = challenge
+        self.nonce = nonce
 
 
 class ScopeMissing(DoorError):

@@ -465,7 +465,8 @@ def _with_headers(response: AnyResponse, error: Exception) -> AnyResponse:
     if isinstance(error, (TooManyTries, IdempotencyInProgress, *PASSING)):
         response.headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER))
     if isinstance(error, ClientUnknown):
-        response.headers["WWW-Authenticate"] = 'DPoP error="invalid_token"'
+        response.headers["WWW-Authenticate"] = error.challenge
+        response.headers.extend({"DPoP-Nonce": error.nonce} if error.nonce else {})
     if isinstance(error, ScopeMissing):
         response.headers["WWW-Authenticate"] = f'DPoP error="insufficient_scope", scope="{error.scope}"'
     response.headers["Content-Language"] = current_locale().value

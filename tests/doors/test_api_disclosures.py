@@ -217,6 +217,35 @@ def test_bodies_callers_and_scopes(at: ApiHouse) -> None:
     assert at.traces() == (0, [])
 
 
+def test_a_door_says_what_is_missing_and_hands_out_the_nonce(at: ApiHouse) -> None:
+    """RFC 6750 section 3.1, RFC 9449 sections 7.1 and 9; tokens.md section 4."""
+    secret, url = at.own_token(at.reader, Scope.DISCLOSURES_WRITE), ISSUER + PATH
+
+    def ask(proof: str | None, token: str = secret) -> Any:
+        headers = {} if proof is None else {"Authorization": f"DPoP {token}", "DPoP": proof}
+        return at.web.post(PATH, json={"disclosures": [read(at, ana)]}, headers=headers)
+
+    def prove(token: str = secret, **more: Any) -> str:
+        return at.reader.prover.prove("POST", url, access_token=token, **more)
+
+    ana = at.agree()
+    answers = {
+        None: ask(None),
+        "invalid_token": ask(prove("rgt_none"), "rgt_none"),
+        "invalid_dpop_proof": ask("bad"),
+        "use_dpop_nonce": ask(prove(nonce="stale")),
+    }
+    for error, answer in answers.items():
+        problem(answer, 401, "token_invalid")
+        said = answer.headers["WWW-Authenticate"]
+        assert said.startswith("DPoP ")
+        assert "/.well-known/oauth-protected-resource" in said
+        assert ("error=" in said, f'error="{error}"' in said) == (error is not None,) * 2, said
+        assert ("DPoP-Nonce" in answer.headers) is (error == "use_dpop_nonce")
+    nonce = answers["use_dpop_nonce"].headers["DPoP-Nonce"]
+    assert ask(prove(nonce=nonce)).json == {"written": 1, "known": 0}
+
+
 def test_a_suspended_component_reports_nothing(at: ApiHouse) -> None:
     ana = at.agree()
     item, secret = read(at, ana), at.own_token(at.reader, Scope.DISCLOSURES_WRITE)

@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import Engine
 
+from app.http.errors import ClientUnknown
 from app.sdk.dpop import Prover, new_key
 from app.store.engine import open_engine
 from app.store.rows.base import RecordsBase
@@ -435,10 +436,18 @@ def test_an_own_token_opens_this_service_and_no_holder(house: House) -> None:
     actor = present(good)
     assert (actor.client, actor.party, actor.consent) == ("collector", "aggregator", None)
     assert "keys.lease" in actor.scopes
-    assert present(good) is None
-    assert present(house.collector.prover.prove("POST", url)) is None  # no ath
-    assert present(house.collector.prover.prove("POST", url, access_token="other")) is None
-    assert present(house.holder.prover.prove("POST", url, access_token=secret)) is None
+    again, stranger = good, house.holder.prover.prove("POST", url, access_token=secret)
+    no_ath = house.collector.prover.prove("POST", url)
+    other_ath = house.collector.prover.prove("POST", url, access_token="other")
+    for proof, error in (
+        (again, "invalid_dpop_proof"),
+        (no_ath, "invalid_dpop_proof"),
+        (other_ath, "invalid_dpop_proof"),
+        (stranger, "invalid_token"),
+    ):
+        with pytest.raises(ClientUnknown) as unknown:
+            present(proof)
+        assert f'error="{error}"' in unknown.value.challenge
     refused(house.token(resource=None, authorization_details=None), "invalid_scope")
 
 
@@ -446,7 +455,8 @@ def test_a_consent_token_is_not_for_this_service(house: House) -> None:
     secret = house.token().json["access_token"]
     proof = house.collector.prover.prove("GET", ISSUER + "/api/v1/consents", access_token=secret)
     headers = {"Authorization": f"DPoP {secret}", "DPoP": proof}
-    assert house.presented.present(headers, "GET", ISSUER + "/api/v1/consents") is None
+    with pytest.raises(ClientUnknown):
+        house.presented.present(headers, "GET", ISSUER + "/api/v1/consents")
 
 
 def test_revocation_ends_ones_own_token_only(house: House) -> None:

@@ -229,7 +229,7 @@ class Token:
 @pytest.mark.parametrize(
     ("headers", "scopes", "status", "code", "challenge"),
     [
-        ({}, (), 401, "token_invalid", 'DPoP error="invalid_token"'),
+        ({}, (), 401, "token_invalid", 'DPoP algs="ES256"'),
         (
             {"Authorization": "DPoP x"},
             (Scope.KEYS_LEASE,),

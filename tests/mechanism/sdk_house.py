@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 from flask import Response, g, jsonify, request
 
+from app.http.errors import ClientUnknown
 from app.http.oauth import standing
 from app.sdk.client import Authority
 from app.sdk.dpop import b64url
@@ -49,10 +50,10 @@ class Doors:
         if self.down:
             return Response("down", 503)
         if request.path.startswith("/api/"):
-            actor = self.house.presented.present(request.headers, request.method, request.base_url)
-            if actor is None:
+            try:
+                g.actor = self.house.presented.present(request.headers, request.method, request.base_url)
+            except ClientUnknown:
                 return Response('{"code":"token_invalid"}', 401)
-            g.actor = actor
         return None
 
     def _lose(self, response: Response) -> Response:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from app.http.doors import ClientActor
+from app.http.errors import ClientUnknown
 from app.http.oauth.services import OAuthServices
 from app.http.oauth.validity import Standing, standing
 from app.sdk.dpop import Proof
 from app.tokens import rfc9449
-from app.tokens.errors import InsufficientScope, InvalidToken, TokenError
+from app.tokens.errors import InsufficientScope, InvalidToken, TokenError, UseDpopNonce
 from consent.vocabulary import ControllerId, PartyId
 
 
@@ -24,12 +25,15 @@ class PresentedTokens:
     def __init__(self, services: OAuthServices) -> None:
         self._services = services
 
-    def present(self, headers: Mapping[str, str], method: str, url: str) -> ClientActor | None:
-        """Return who presents a good token with a good proof; None otherwise, whatever the cause."""
+    def present(self, headers: Mapping[str, str], method: str, url: str) -> ClientActor:
+        """Return who presents a good token with a good proof. Raises `ClientUnknown`, saying what is missing."""
         try:
             found = self.require(headers, method, url)
-        except TokenError:
-            return None
+        except TokenError as error:
+            said = (
+                error if "Authorization" in headers else None
+            )  # RFC 6750 section 3.1: nothing was wrong, all is missing
+            raise ClientUnknown(challenge(self._services.issuer, said), self._nonce(error)) from None
         token = found.token
         return ClientActor(
             client=token.client,
@@ -55,6 +59,11 @@ class PresentedTokens:
             rfc9449.spend(proof, unit.tokens)  # last: nobody without a good token makes us write
             unit.commit()
         return found
+
+    def _nonce(self, error: TokenError) -> str | None:
+        nonces = self._services.nonces
+        due = isinstance(error, UseDpopNonce) or nonces.required
+        return nonces.fresh(self._services.clock.now()) if due else None
 
     def _proof(self, headers: Mapping[str, str], method: str, url: str, secret: str) -> Proof:
         return rfc9449.check(
