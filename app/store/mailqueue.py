@@ -15,8 +15,14 @@ SEND = "mail.send"
 """The work that sends one queued mail; its reference is the mail's id."""
 UNDETERMINED = "und"
 """BCP 47: nobody said in which language the words are."""
+_ABOUT = "mail_about_"
 SealMail = Callable[[ControllerId, str, bytes], bytes]
 """(controller, mail id, plaintext) -> sealed record."""
+
+
+def about(mail: str) -> str | None:
+    """Return the id of what a queued mail is about, where it was given one."""
+    return mail.removeprefix(_ABOUT) if mail.startswith(_ABOUT) else None
 
 
 class MailQueue:
@@ -39,9 +45,14 @@ class MailQueue:
         html: str,
         kind: str,
         locale: str = UNDETERMINED,
+        about: str | None = None,
     ) -> str:
-        """Queue a mail and the work that sends it; returns the mail's id. `kind` names the template."""
-        mail = self.hold(controller, to=to, subject=subject, text=text, html=html, kind=kind, locale=locale)
+        """Queue a mail and the work that sends it; returns the mail's id. `kind` names the template.
+
+        `about`: the id of what has this one mail and no other, for `about` to tell whoever hears what became of it.
+        """
+        said = {"to": to, "subject": subject, "text": text, "html": html}
+        mail = self.hold(controller, **said, kind=kind, locale=locale, about=about)
         self.release(mail)
         return mail
 
@@ -55,9 +66,10 @@ class MailQueue:
         html: str,
         kind: str,
         locale: str = UNDETERMINED,
+        about: str | None = None,
     ) -> str:
         """Queue a mail that is not sent before `release`: its address may be known no longer by then."""
-        mail = self._ids.new("mail")
+        mail = self._ids.new("mail") if about is None else f"{_ABOUT}{about}"
         said = {"to": to, "subject": subject, "text": text, "html": html, "locale": locale}
         plain = json.dumps(said, ensure_ascii=False).encode()
         row = QueuedMailRow(
@@ -81,7 +93,7 @@ class MailQueue:
         return (ControllerId(row.controller), row.kind, row.sealed) if row else None
 
     def sent(self, mail: str) -> None:
-        """Remove a mail that was handed over."""
+        """Remove a mail that was handed over, or never will be."""
         row = self._session.get(QueuedMailRow, mail)
         if row is not None:
             self._session.delete(row)

@@ -15,6 +15,7 @@ from app.outbound.uploads import Named, Uploads, Whose
 from app.profiles import HOUSE
 from app.sdk.sealed import key_id_of
 from app.store.cases import SqlCases, SqlNotes
+from app.store.mailqueue import about
 from app.store.sealedfiles import SealedFolder
 from app.store.unit import RecordsUnit, Units
 from app.vault.certificate import canonical
@@ -35,11 +36,21 @@ from dsar.case import State
 from dsar.errors import CaseChanged
 from dsar.ports import Desk
 from dsar.practice import Practice
-from dsar.usecases import PROCEED, dispatch_message, end_retentions, expire_copy
+from dsar.usecases import (
+    PROCEED,
+    dispatch_message,
+    end_retentions,
+    expire_copy,
+    leave_to_staff,
+    record_recipient,
+)
+from dsar.vocabulary import SYSTEM, RecipientOutcome, TaskId
 
 __all__ = ["NOTES", "CaseUnitFace", "Casework", "SparingSubjects", "UnknownHolderError", "VaultNotes", "holding_party"]
 
 NOTES = "case.notes"
+LETTER_REFUSED = "letter_refused"
+"""Why a case, or a notice to a recipient, waits for staff: no mail service took the letter."""
 _STILL = timedelta(hours=1)
 _UNDRIVEN = timedelta(minutes=1)
 """An erasure that moved more recently is in somebody's hands: whoever asked for it drives it first."""
@@ -257,12 +268,37 @@ class Casework:
             last = found[-1]
 
     def mail_sent(self, unit: MailUnit, mail: str) -> None:
-        """Note that a letter left which is itself the message of a case: the one that brings a certificate (rule 60).
+        """Note that a letter left that is itself the message of a case, or a recipient's notice (rules 56, 60).
+
+        The message is the one that brings a certificate. Raises TypeError for a unit of another house.
+        """
+        records = _own(unit)
+        self._note_notice(records, mail, RecipientOutcome.SENT)
+        link = records.certificate_links.of_mail(mail)
+        if link is not None and link.message is not None:
+            dispatch_message(self.desk(records), link.message, channel="mail", proof=f"mail:{mail}")
+
+    def mail_lost(self, unit: MailUnit, mail: str) -> None:
+        """Leave to people what such a letter was to bring: no mail service took it, and it is gone (rules 56, 60).
 
         Raises TypeError for a unit of another house.
         """
-        if not isinstance(unit, RecordsUnit):
-            raise TypeError("the post was handed a unit of another house")
-        link = unit.certificate_links.of_mail(mail)
+        records = _own(unit)
+        self._note_notice(records, mail, RecipientOutcome.PENDING, LETTER_REFUSED)
+        link = records.certificate_links.of_mail(mail)
         if link is not None and link.message is not None:
-            dispatch_message(self.desk(unit), link.message, channel="mail", proof=f"mail:{mail}")
+            leave_to_staff(self.desk(records), link.case, LETTER_REFUSED)
+
+    def _note_notice(
+        self, records: RecordsUnit, mail: str, outcome: RecipientOutcome, reason: str | None = None
+    ) -> None:
+        task, desk = about(mail), self.desk(records)
+        # whoever settled it meanwhile knows better
+        if task is not None and desk.cases.recipient(TaskId(task)).outcome is RecipientOutcome.PENDING:
+            record_recipient(desk, TaskId(task), outcome, by=SYSTEM, reason=reason)
+
+
+def _own(unit: MailUnit) -> RecordsUnit:
+    if not isinstance(unit, RecordsUnit):
+        raise TypeError("the post was handed a unit of another house")
+    return unit

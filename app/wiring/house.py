@@ -211,7 +211,8 @@ def _casework(units: Units, vault: Vault, policy: Policy, settings: Settings) ->
 
 def _postman(units: Units, seals: OwnSeals, settings: Settings, casework: Casework) -> Postman:
     handing = hand_over_to(mailer(settings, units.clock))
-    return Postman(units.reading, units.writing, seals.open_mail, handing, clock=units.clock, sent=casework.mail_sent)
+    told = {"sent": casework.mail_sent, "lost": casework.mail_lost}
+    return Postman(units.reading, units.writing, seals.open_mail, handing, clock=units.clock, **told)
 
 
 def migrate(settings: Settings) -> None:

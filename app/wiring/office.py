@@ -238,14 +238,15 @@ class CaseOffice:
         live = [one for one in unit.records.consents.of_subject(case.controller, _known(case)) if is_live(one, at)]
         end_agreements(Within(unit.records), live, by=_CASES, at=at)
 
-    def notify(self, unit: CaseUnitFace, case: Case, told: Mapping[TaskId, PartyId]) -> Collection[TaskId]:
+    def notify(self, unit: CaseUnitFace, case: Case, told: Mapping[TaskId, PartyId]) -> None:
         """Write to recipients by mail, naming the person by the recipient's own handle (GDPR art. 19; rule 56)."""
-        return [task for task, party in told.items() if self._written_to(unit, case, task, party)]
+        for task, party in told.items():
+            self._write_to(unit, case, task, party)
 
-    def _written_to(self, unit: CaseUnitFace, case: Case, task: TaskId, party: PartyId) -> bool:
+    def _write_to(self, unit: CaseUnitFace, case: Case, task: TaskId, party: PartyId) -> None:
         listed = self.policy.parties.get(party)
         if listed is None:
-            return False
+            return
         known_as = unit.records.subjects.handle_of(_known(case), party)
         agreements = unit.records.consents.of_subject(case.controller, _known(case))
         letter = letters.write(
@@ -258,8 +259,7 @@ class CaseOffice:
             due=unit.desk.cases.recipient(task).due,
             dpo=self.policy.controllers[case.controller].dpo_email,
         )
-        unit.records.mail_queue.send(case.controller, to=listed.contact, **_said(letter))
-        return True
+        unit.records.mail_queue.send(case.controller, to=listed.contact, **_said(letter), about=task)
 
     # Letters
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from app.workflows.cases import unless_changed
 from app.workflows.durable import Handler, Steps
 from consent.ports import Clock, Journal, Work
 from consent.vocabulary import ControllerId
@@ -60,8 +61,8 @@ class MailUnit(Protocol):
     def commit(self) -> None: ...
 
 
-Sent = Callable[[MailUnit, str], None]
-"""Told, in the unit that notes it, that a mail was handed over."""
+Told = Callable[[MailUnit, str], None]
+"""Told of a mail, in the unit that notes what became of it."""
 
 
 class Postman:
@@ -75,14 +76,17 @@ class Postman:
         hand_over: HandOver,
         *,
         clock: Clock,
-        sent: Sent,
+        sent: Told,
+        lost: Told,
     ) -> None:
+        """`sent` hears of a mail that was handed over, `lost` of one that never will be: refused, or given up."""
         self._reading = reading
         self._unit = unit
         self._open = open_mail
         self._hand_over = hand_over
         self._clock = clock
         self._sent = sent
+        self._lost = lost
 
     def handlers(self) -> dict[str, Handler]:
         """Return the work this room carries out, by kind."""
@@ -92,7 +96,7 @@ class Postman:
         """Send the mail of `ref`, or see to the next attempt; noting what became of it again sends nothing again."""
         outcome = steps.run("send", lambda: self._attempt(_mail_of(ref)))
         if outcome != _ENDED:
-            steps.run("note", lambda: self._note(ref, HandedOver(str(outcome))))
+            steps.run("note", lambda: unless_changed(lambda: self._note(ref, HandedOver(str(outcome)))))
 
     def _attempt(self, mail: str) -> str:
         with self._reading() as unit:
@@ -117,8 +121,8 @@ class Postman:
 
     def _end(self, unit: MailUnit, mail: str, controller: ControllerId, outcome: HandedOver) -> None:
         unit.mail_queue.sent(mail)
-        if outcome is HandedOver.SENT:
-            self._sent(unit, mail)
+        told = self._sent if outcome is HandedOver.SENT else self._lost
+        told(unit, mail)
         unit.journal.record(
             _ENTRIES[outcome], actor="regard", controller=controller, subject=None, payload={"mail": mail}
         )

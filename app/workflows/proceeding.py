@@ -136,8 +136,8 @@ class Office(Protocol[Unit_contra, Copy]):
         to, and put aside the letter that brings them the certificate."""
         ...
 
-    def notify(self, unit: Unit_contra, case: Case, told: Mapping[TaskId, PartyId]) -> Collection[TaskId]:
-        """Write to recipients that no holder of theirs answers for; return those a letter is on its way to."""
+    def notify(self, unit: Unit_contra, case: Case, told: Mapping[TaskId, PartyId]) -> None:
+        """Write to recipients that no holder of theirs answers for: told they are once the letter is handed over."""
         ...
 
 
@@ -303,8 +303,7 @@ class CaseCourse(Generic[Unit, Copy]):
         answering = {unit.party_of(holder) for holder in case.holders}
         owed = {one.id: one.recipient for one in desk.cases.recipients(case.id) if one.id in pending(after)}
         unheard = {task: party for task, party in owed.items() if party not in answering}
-        for task in self._office.notify(unit, case, unheard):
-            usecases.record_recipient(desk, task, RecipientOutcome.SENT, by=SYSTEM)
+        self._office.notify(unit, case, unheard)
 
     def _stop(self, unit: Unit, case: Case, step: Next) -> None:
         """What a restriction keeps from others, they are told of (GDPR art. 19; dsar rules 51, 56)."""

@@ -207,16 +207,16 @@ def record_recipient(
 ) -> None:
     """Note where an art. 19 notice stands; `reason` is a code (dsar rule 56).
 
-    Raises MalformedIntake without the reason an impossible or disproportionate notice needs, SecondPersonNeeded when
-    somebody else than the DPO calls it disproportionate.
+    Raises MalformedIntake without the reason an impossible or disproportionate notice needs, as does one that is
+    pending still after a try; SecondPersonNeeded when somebody else than the DPO calls it disproportionate.
     """
     task = desk.cases.recipient(task_id)
-    excused = outcome in (RecipientOutcome.IMPOSSIBLE, RecipientOutcome.DISPROPORTIONATE)
-    if outcome is RecipientOutcome.PENDING or (excused and not reason):
+    plain = outcome in (RecipientOutcome.SENT, RecipientOutcome.ACKED)
+    if not plain and not reason:
         raise errors.MalformedIntake("the outcome needs a reason")
     if outcome is RecipientOutcome.DISPROPORTIONATE and not by.dpo:
         raise errors.SecondPersonNeeded("only the DPO may call a notice disproportionate")
-    if task.outcome is outcome:
+    if (task.outcome, task.reason) == (outcome, reason):
         return
     desk.cases.settle_recipient(task_id, outcome, reason)
     told = e.RecipientAnswered(at=desk.clock.now(), by=by.handle, task=task_id, outcome=outcome, reason=reason)

@@ -292,6 +292,7 @@ def check_waiting(story: town.Story) -> None:
 
 def check_recipients(story: town.Story) -> None:
     """Dsar rule 56: who looked and holds nothing here is written to, by reference, and waited for."""
+    until(lambda: "case.recipient_answered" in kinds(story), story)
     with house_unit(story) as unit:
         tasks = {one.recipient: one for one in unit.desk.cases.recipients(story.case)}
     assert {party: task.outcome for party, task in tasks.items()} == {PARTNER: RecipientOutcome.SENT}

@@ -62,7 +62,15 @@ class Slow:
 
 def postman(house: House, hand_over: Any) -> Postman:
     units, told = house.units, house.casework.mail_sent
-    return Postman(units.reading, units.writing, house.seals.open_mail, hand_over, clock=units.clock, sent=told)
+    return Postman(
+        units.reading,
+        units.writing,
+        house.seals.open_mail,
+        hand_over,
+        clock=units.clock,
+        sent=told,
+        lost=house.casework.mail_lost,
+    )
 
 
 def test_a_slow_mail_service_keeps_nobody_from_writing(house: House) -> None:
