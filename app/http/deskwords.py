@@ -69,6 +69,7 @@ def waits_because(code: str) -> str:
         "decision_needed": gettext("A colleague has to decide: the service may not."),
         "deed_needed": gettext("A colleague has to do what was decided and note it."),
         "reply_bounced": gettext("A reply came back: a colleague has to find another way."),
+        "letter_refused": gettext("No mail service took a letter of this case: a colleague has to find another way."),
         "holder_suspended": gettext("A holder is suspended, and no answer goes without it. A colleague has to act."),
         "holder_silent": gettext("A holder has been silent for too long: a colleague has to find out why."),
         "erasure_held": gettext("Very many people are being erased: two colleagues have to agree to this erasure."),
@@ -194,6 +195,7 @@ def recipient_reason(code: str | None) -> str:
         "ceased": gettext("it no longer exists"),
         "unreachable": gettext("there is no way to reach it"),
         "effort": gettext("the effort is out of proportion"),
+        "letter_refused": gettext("no mail service took our letter"),
     }
     return words.get(code, code) if code else ""
 
