@@ -134,11 +134,15 @@ def give(
 def refuse(
     unit: Unit, *, controller: ControllerId, consent: ConsentId, by: Actor, channel: Channel, at: datetime
 ) -> Consent:
-    """Say no; the same question rests for six months (consent rule 8). Refusing twice changes nothing."""
+    """Say no; the same question rests for six months, put again or waiting already (consent rule 8).
+
+    Refusing twice changes nothing.
+    """
     with unit:
         record = _locked(unit, controller, consent, by)
         if record.state_at(at) is not State.REFUSED:
             record = _append(unit, record, events.Refused(at, by, channel))
+            _refuse_alike(unit, record, by, channel, at)
             unit.commit()
     return record
 
@@ -383,6 +387,24 @@ def _replace_former(unit: Unit, given: Consent, by: Actor, channel: Channel, at:
                 # whoever agreed to the new one may not be known to the old one: the new consent itself replaces it
                 actor = by if by.ref in _people(old) else Actor(ActorKind.SYSTEM, given.id)
                 _append(unit, locked, events.Replaced(at, actor, channel, given.id))
+
+
+def _refuse_alike(unit: Unit, refused: Consent, by: Actor, channel: Channel, at: datetime) -> None:
+    """The subject's no answers the party's other open questions for the purpose; what they ask themselves stays."""
+    terms = refused.terms
+    if by.ref != terms.subject:
+        return
+    for other in unit.consents.of_subject(terms.controller, terms.subject, terms.purpose):
+        if other.id == refused.id or other.terms.party != terms.party or not _waits(other, at):
+            continue
+        locked = unit.consents.lock(terms.controller, other.id)
+        asked, *_ = unit.consents.events(terms.controller, other.id)
+        if locked is not None and _waits(locked, at) and asked.by.kind is not ActorKind.SUBJECT:
+            _append(unit, locked, events.Refused(at, by, channel))
+
+
+def _waits(record: Consent, at: datetime) -> bool:
+    return record.state_at(at) is State.REQUESTED and not record.parts
 
 
 def _same_access(old: Consent, new: Consent) -> bool:

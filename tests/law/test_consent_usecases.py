@@ -195,6 +195,14 @@ def test_a_refused_question_is_not_put_again_for_six_months(desk: Desk) -> None:
     assert desk.propose(by=SYSTEM, party=RIVAL).state is State.REQUESTED  # another's question is another question
 
 
+def test_a_no_answers_the_partys_other_open_questions_alike(desk: Desk) -> None:  # consent rule 8
+    first, again = desk.propose(), desk.propose()
+    own, rival = desk.propose(by=SUBJECT), desk.propose(by=SYSTEM, party=RIVAL)
+    usecases.refuse(desk.unit(), controller=HERE, consent=first.id, by=SUBJECT, channel=Channel.PAGE, at=NOW)
+    states = [found.state for each in (first, again, own, rival) if (found := desk.find(each.id)) is not None]
+    assert states == [State.REFUSED, State.REFUSED, State.REQUESTED, State.REQUESTED]
+
+
 def test_a_proposal_is_refused_with_every_fault(desk: Desk) -> None:
     with pytest.raises(UnfitError) as refused:
         desk.propose(

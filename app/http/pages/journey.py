@@ -20,6 +20,7 @@ from app.http.errors import FormInvalid, NotHere
 from app.http.guard import subject
 from app.http.locale import people
 from consent import journey as machine
+from consent.errors import AskedTooSoonError
 from consent.events import AccessPath
 from consent.journey import Answer, Back, Change, Choose, ChooseSource, Confirm, Continue, Fault, Refuse, SteppedUp
 from consent.policy import StageKind
@@ -56,8 +57,14 @@ def answer(journey: str) -> Response | tuple[str, int]:
 @subject()
 def back_to_partner(journey: str) -> Response:
     """Send the person back to whoever asked, with the answer; the link is followed once."""
-    question, partners = asking.open_question(journey), doors().authorizations
-    if not question.onward or partners is None or question.progress.outcome is None:
+    partners = doors().authorizations
+    if partners is None:
+        raise NotHere
+    try:
+        question = asking.open_question(journey)
+    except AskedTooSoonError:
+        return redirect(partners.refuse(journey), 303)  # the answer was no already (consent rule 8)
+    if not question.onward or question.progress.outcome is None:
         raise NotHere
     if question.progress.outcome is machine.Outcome.AGREED:
         return redirect(partners.complete(journey, question.record.id, question.record.terms.subject), 303)
