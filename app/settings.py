@@ -59,6 +59,8 @@ class Settings:
     production: bool = False
     issuer: str = "http://localhost:8000"
     bind_host: str = "127.0.0.1"
+    trusted_proxies: int = 0
+    """How many proxies of ours stand in front, each adding the address it was asked from to X-Forwarded-For."""
     data_dir: Path = Path("var")
     policies_dir: Path = Path("policies")
     controller: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 
-from flask import request, url_for
+from flask import url_for
 
 from app.http.chrome import firm
 from app.http.doors import Doors, SignInFacts, doors
@@ -19,6 +19,8 @@ from app.http.forms import keyed
 from app.http.locale import current_locale
 from app.http.mails import send_mail
 from app.http.sessions import TICKET, digest, fresh_token, open_session, read_cookie, set_cookie
+from app.http.visitor import visitor
+from app.profiles import normalised
 from consent.vocabulary import ControllerId, SubjectRef
 
 LEVEL_BY_LINK = 1
@@ -37,8 +39,8 @@ class Asked:
 def ask(asked: Asked) -> None:
     """Start a sign-in and, where the address is known, mail its link and code. Raises TooManyTries."""
     of = doors()
-    count_try("ip", request.remote_addr or "", of.limits.per_ip)
-    count_try("address", asked.email.strip().casefold(), of.limits.per_address)
+    count_try("ip", visitor(), of.limits.per_ip)
+    count_try("address", normalised(asked.email), of.limits.per_address)
     link, ticket, ref = fresh_token(of), fresh_token(of), of.ids.new("sgn")
     subject = of.subjects.find_by_email(asked.controller, asked.email)
     _start(of, asked, subject, link=link, ticket=ticket, ref=ref)
@@ -101,7 +103,7 @@ def open_by_link(link: str) -> SignInFacts:
 def open_by_code(typed: str) -> SignInFacts:
     """Consume the code of the sign-in this browser asked for. Raises CodeWrong, TooManyTries."""
     of = doors()
-    count_try("code-ip", request.remote_addr or "", of.limits.per_ip)
+    count_try("code-ip", visitor(), of.limits.per_ip)
     ref = _counted_ref(of)
     given = "".join(typed.split())
     if ref is None or not hmac.compare_digest(code_for(ref).encode(), given.encode()):

@@ -101,6 +101,11 @@ class SqlSessions:
         """End every session of a person; return how many there were."""
         return _count(self._session, delete(SessionRow).where(SessionRow.kind == kind, SessionRow.person == person))
 
+    def close_others(self, kind: PersonKind, person: str, digest: str) -> int:
+        """End every session of a person but this one; return how many there were."""
+        others = (SessionRow.kind == kind, SessionRow.person == person, SessionRow.digest != digest)
+        return _count(self._session, delete(SessionRow).where(*others))
+
     def put_challenge(self, digest: str, challenge: bytes, until: datetime) -> None:
         self._session.execute(
             update(SessionRow).where(SessionRow.digest == digest).values(challenge=challenge, challenge_until=until)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.factory import create_app
 from app.http import api, health, metering, outbox
@@ -53,6 +54,11 @@ def application(house: House) -> Flask:
         rooms.append(metering.blueprint(house.metrics, token))
     app = create_app(page_doors(house, services), rooms, away=AWAY)
     metering.count_requests(app, house.metrics)
+    if house.settings.trusted_proxies:
+        # of what proxies say only where a request came from: our own address is in the settings
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=house.settings.trusted_proxies, x_proto=0, x_host=0
+        )
     return app
 
 

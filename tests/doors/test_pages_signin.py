@@ -354,6 +354,30 @@ def test_a_second_passkey_needs_the_first(town: Town, visitor: Visitor) -> None:
     assert "Passkey 2" not in visitor.get("/me/security").get_data(as_text=True)
 
 
+def test_removing_a_passkey_ends_every_other_session(town: Town, visitor: Visitor) -> None:
+    """Whoever has the lost device may be signed in with it, and could add a passkey of their own from there."""
+    subject = town.enrol()
+    visitor.sign_in(town)
+    lost = enrol_passkey(visitor, town.printed_code("subject", subject))
+    use_passkey(visitor, lost)
+    thief = Visitor(town.app())
+    thief.sign_in(town)
+    use_passkey(thief, lost)
+    assert thief.get("/me").status_code == 200
+    credential = re.findall(r'name="passkey" value="([^"]+)"', visitor.get("/me/security").get_data(as_text=True))[0]
+    assert visitor.post("/me/security/remove", page="/me/security", passkey=credential).status_code == 303
+    assert thief.get("/me").status_code == 303
+    assert visitor.get("/me").status_code == 200, "who removed it stays"
+
+
+def test_letters_that_look_alike_are_one_address(tmp_path: Path) -> None:
+    """Full-width letters reach the same mailbox: they count as the same tries."""
+    town = Town(tmp_path / "house", limits=Limits(per_address=2, per_ip=99))
+    visitor = Visitor(town.app())
+    spelt = ("ana@example.org", "ａna@example.org", "ANA@example.org")
+    assert [visitor.post("/sign-in", email=email).status_code for email in spelt] == [303, 303, 429]
+
+
 def test_signing_in_with_the_passkey_alone(town: Town, visitor: Visitor) -> None:
     subject = town.enrol()
     visitor.sign_in(town)

@@ -21,6 +21,7 @@ from app.http.api.schemas import Body, JsonBlueprint, refusals
 from app.http.api.services import ApiServices, Ledger
 from app.http.errors import TooManyTries
 from app.http.guard import anyone, by_protocol
+from app.http.visitor import visitor
 from consent.ports import Clock
 
 _MOST = 1 << 53
@@ -121,7 +122,7 @@ def ledger(services: ApiServices) -> Blueprint:
     @refusals(room, 404, 422, 429)
     def checkpoint(query: Mapping[str, Any]) -> Response:
         """Return the latest signed checkpoint, that of a size, or the newest that a witness has cosigned."""
-        throttle.count(request.remote_addr, SEARCHES if query["witnessed"] else READS)
+        throttle.count(visitor(), SEARCHES if query["witnessed"] else READS)
         return _note(_asked(services.ledger, query))
 
     @room.route("/cosignatures", methods=["POST"])
@@ -131,7 +132,7 @@ def ledger(services: ApiServices) -> Blueprint:
     @refusals(room, 404, 415, 422, 429)
     def cosignature(body: Mapping[str, Any]) -> Response:
         """Take in a witness' cosignature of a checkpoint; return the checkpoint with it."""
-        throttle.count(request.remote_addr, WRITES)
+        throttle.count(visitor(), WRITES)
         response = Response(services.ledger.cosign(body["size"], body["line"]), mimetype="text/plain")
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -143,7 +144,7 @@ def ledger(services: ApiServices) -> Blueprint:
     @refusals(room, 404, 422, 429)
     def inclusion(query: Mapping[str, Any]) -> Any:
         """Prove that a leaf is in the tree of a size."""
-        throttle.count(request.remote_addr, READS)
+        throttle.count(visitor(), READS)
         found = services.ledger.inclusion(query["leaf"], query["size"])
         return {**query, "hashes": _texts(found)}, IMMUTABLE
 
@@ -154,7 +155,7 @@ def ledger(services: ApiServices) -> Blueprint:
     @refusals(room, 404, 422, 429)
     def consistency(query: Mapping[str, Any]) -> Any:
         """Prove that the tree only grew."""
-        throttle.count(request.remote_addr, READS)
+        throttle.count(visitor(), READS)
         found = services.ledger.consistency(query["old"], query["new"])
         return {**query, "hashes": _texts(found)}, IMMUTABLE
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from flask import Response, make_response, render_template, request
+from flask import Response, make_response, render_template
 
 from app.http.chrome import speak_for
 from app.http.doors import doors
@@ -18,6 +18,7 @@ from app.http.errors import NotHere
 from app.http.guard import anyone
 from app.http.locale import people
 from app.http.signin import count_try
+from app.http.visitor import visitor
 from dsar.ports import StoredRetention
 
 page = people("certificates")
@@ -45,7 +46,7 @@ def file(token: str, kind: str) -> Response:
 def _found(token: str) -> tuple[Certificate, Sequence[StoredRetention]]:
     """Return what a token opens. Raises NotHere, TooManyTries."""
     of = doors()
-    count_try("certificate-ip", request.remote_addr or "", of.limits.per_ip)
+    count_try("certificate-ip", visitor(), of.limits.per_ip)
     with of.reading() as unit:
         link = unit.certificate_links.find(hashlib.sha256(token.encode()).digest())
         kept = of.desk(unit).cases.retentions(link.case) if link is not None else ()

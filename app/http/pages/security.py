@@ -88,12 +88,16 @@ def create() -> Response:
 @page.post("/me/security/remove")
 @subject(level=Level.PASSKEY, fresh=FRESH)
 def remove() -> Response:
-    """Remove one passkey and tell the person by mail."""
-    of, (session, _) = doors(), _session()
+    """Remove one passkey, end every other session, and tell the person by mail.
+
+    Whoever has the passkey may be signed in with it, and could add another one from there.
+    """
+    of, (session, digest) = doors(), _session()
     credential, profile = request.form.get("passkey", ""), of.subjects.profile(current_subject())
     with of.unit() as unit:
         if not unit.passkeys.remove(credential, "subject", session.person):
             raise NotHere
+        unit.sessions.close_others("subject", session.person, digest)
         passkeys.record(
             unit,
             "passkey.removed",

@@ -17,6 +17,7 @@ from app.http.locale import current_locale, people
 from app.http.onward import own_path
 from app.http.sessions import close_session, current, open_session, session_digest, set_cookie
 from app.http.sessions import digest as digest_of
+from app.http.visitor import visitor
 from consent.vocabulary import ControllerId
 
 page = people("signin")
@@ -130,7 +131,7 @@ def assert_passkey() -> Response:
     of, digest, session = doors(), session_digest(), current()
     if digest is None or session is None:
         raise NotSignedIn
-    signin.count_try("passkey-ip", request.remote_addr or "", of.limits.per_ip)
+    signin.count_try("passkey-ip", visitor(), of.limits.per_ip)
     challenge = passkeys.take_challenge(of, digest)
     with of.unit() as unit:
         found = passkeys.recognise(of, unit, challenge=challenge, answer=request.form.get("credential", ""))

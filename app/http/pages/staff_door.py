@@ -16,6 +16,7 @@ from app.http.guard import anyone
 from app.http.locale import people
 from app.http.sessions import current, open_session, session_digest
 from app.http.signin import count_try
+from app.http.visitor import visitor
 
 page = people("staff_door")
 
@@ -32,7 +33,7 @@ def ask() -> str:
 def code() -> Response | tuple[str, int]:
     """Take the code into a visitor's session; one that does not fit leads back to the form, which says so."""
     of = doors()
-    count_try("staff-enrol-ip", request.remote_addr or "", of.limits.per_code)
+    count_try("staff-enrol-ip", visitor(), of.limits.per_code)
     typed = request.form.get("code", "")
     try:
         _permit(of, typed)
