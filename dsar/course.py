@@ -120,6 +120,8 @@ class Facts:
     settled: Sequence[TaskId] = ()
     """Recipients not settled yet whose holders have confirmed."""
     erasures: Mapping[LineId, Progress] = field(default_factory=dict)
+    copies_elsewhere: bool = False
+    """Whether another case of the person owes a copy that an erasure would destroy."""
     held_up: str | None = None
     """Why a search cannot end without staff (`held_up`)."""
 
@@ -227,12 +229,12 @@ def _bounced(case: Case) -> Iterable[LineId]:
 
 
 def _before_erasure(case: Case, line: LineId, facts: Facts) -> Next:
-    """Export before erase: the copy was fetched, or the time for it is over (dsar rules 3, 53)."""
+    """Export before erase: every copy was fetched, other cases' too, or the time is over (dsar rules 3, 53)."""
     copies = given_copies(case)
     if not all(answered(case, copy) for copy in copies):
         return _WAIT
     over = facts.erase_from is not None and facts.now >= facts.erase_from
-    if over or all(_fetched(case, copy) for copy in copies):
+    if over or (not facts.copies_elsewhere and all(_fetched(case, copy) for copy in copies)):
         return Next(Turn.ERASE, (line,))
     return Next(Turn.WAIT, until=facts.erase_from)
 
@@ -258,19 +260,33 @@ def _fetched(case: Case, line: LineId) -> bool:
     return any(package in case.fetched for package, of in case.packages.items() if of == line)
 
 
-def erasure_from(case: Case, practice: Practice, *, due: datetime) -> datetime | None:
-    """Return when an erasure of this case stops waiting for its copies; None when nothing is, or waits, to be fetched.
+def awaited_copies(case: Case) -> tuple[datetime | None, ...]:
+    """Return, of each copy of this case that can still be fetched and was not, when its reply left; None: not yet."""
+    asked = [line for line in case.lines.values() if RIGHTS[line.right].seals_package]
+    hoped = [line.id for line in asked if line.outcome is None or line.outcome in _GIVEN]
+    sent = {line: answered_at(case, line) for line in hoped if not _fetched(case, line)}
+    alive = case.packages.values()
+    return tuple(at for line, at in sent.items() if (line in alive if at is not None else not case.final))
+
+
+def erasure_from(
+    case: Case, practice: Practice, *, due: datetime, elsewhere: Sequence[datetime | None] = ()
+) -> datetime | None:
+    """Return when an erasure of this case stops waiting for copies; None when nothing is, or waits, to be fetched.
 
     `practice.copy_wait_days` from the reply that brought the copy, but not past `due`, the last instant of the clock,
-    save that a person always has a day (dsar rules 3, 22, 53).
+    save that a person always has a day (dsar rules 3, 22, 53). `elsewhere`: of the copies that other cases of the
+    person owe, when their replies left; one that has not left yet is waited for as long as the clock allows.
     """
     waiting = any(line.right is Right.ERASURE and line.outcome in _GIVEN for line in case.lines.values())
     sent = [answered_at(case, copy) for copy in given_copies(case)]
-    known = [at for at in sent if at is not None]
-    if not waiting or not known or len(known) < len(sent):
+    if not waiting or None in sent or not (sent or elsewhere):
         return None
-    last = max(known)
-    return max(last + _SHORTEST_WAIT, min(last + timedelta(days=practice.copy_wait_days), due - _SHORTEST_WAIT))
+    known = [at for at in (*sent, *elsewhere) if at is not None]
+    latest = due - _SHORTEST_WAIT
+    if None not in elsewhere:
+        latest = min(latest, max(known) + timedelta(days=practice.copy_wait_days))
+    return max([latest, *(at + _SHORTEST_WAIT for at in known)])
 
 
 def answered_at(case: Case, line: LineId) -> datetime | None:

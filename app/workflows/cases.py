@@ -42,6 +42,8 @@ from dsar.vocabulary import SYSTEM, CaseId, FateKind, LineId, MessageId, Recipie
 
 IDENTIFYING: Final = ("identity", "contact")
 """Roots of the categories a profile is made of: retained at the house, they keep the person findable."""
+NO_SPACE: Final = "no_space"
+"""Why a case waits for staff whose message has no space to go to: the person was erased meanwhile."""
 _WAITING: Final = "waiting"
 _OPEN: Final = "open"
 _DONE: Final = "done"
@@ -205,11 +207,14 @@ class CaseWork(Generic[Unit]):
         with self._unit() as unit:
             desk = unit.desk
             case = desk.cases.get(desk.cases.case_of_message(message))
-            if case.messages[message].dispatched_at is not None:
+            if case.messages[message].dispatched_at is not None or usecases.overtaken(case, message):
                 return _DONE
-            posted = case.subject is not None and self._correspondence.post(unit, case, message)
+            hindered = usecases.hindrance(desk, case, message)
+            posted = hindered is None and case.subject is not None and self._correspondence.post(unit, case, message)
             if posted:
                 usecases.dispatch_message(desk, message, channel="space", proof=f"posting:{message}")
+            elif hindered is not None or _homeless(case, message):
+                usecases.leave_to_staff(desk, case.id, hindered or NO_SPACE)
             unit.commit()
         return _DONE if posted else _OPEN
 
@@ -425,6 +430,11 @@ def evidence_of(eraser: Eraser, line: LineId) -> str | None:
     except ErasureUnknown:
         return None
     return f"{erasure_of(line)}:{sha256(canonical(found[0])).hexdigest()}" if found else None
+
+
+def _homeless(case: Case, message: MessageId) -> bool:
+    """Say whether a message that was not posted goes by no letter either: an erasure's own letter was put aside."""
+    return case.subject is not None and not any(case.lines[line].started for line in case.messages[message].lines)
 
 
 def _parts(ref: str) -> tuple[CaseId, LineId, int]:

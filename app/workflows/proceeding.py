@@ -216,6 +216,7 @@ class CaseCourse(Generic[Unit, Copy]):
             erase_from=usecases.erasure_begins(desk, case.id),
             settled=tuple(settled_by_holders(desk, case, unit.party_of)),
             erasures={line.id: self._progress(desk, case, line.id) for line in case.lines.values() if line.started},
+            copies_elsewhere=bool(usecases.copies_elsewhere(desk, case)) if case.state is State.DISPATCHING else False,
             held_up=course.held_up(unit.unanswered(case), now) if case.state is State.SEARCHING else None,
         )
         return course.next_step(case, facts)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dsar.usecases.asking import acknowledge, ask_clarification, ask_identity, extend, prove_identity, resume
 from dsar.usecases.deciding import EVIDENCED, TWO_PEOPLE, Decision, approve, decide_line, refuse, send_back, submit
 from dsar.usecases.erasing import begin_erasure, carry_out, end_retentions, record_recipient, verify_erasure
-from dsar.usecases.fetching import erasure_begins, erasure_begins_if_sent, ready_copies, record_fetch
+from dsar.usecases.fetching import copies_elsewhere, erasure_begins, erasure_begins_if_sent, ready_copies, record_fetch
 from dsar.usecases.limiting import CARRIED_OUT_AT_ONCE, LIMITING, carry_out_limit
 from dsar.usecases.opening import SERVED, AlreadyOpen, Intake, Opened, open_case
 from dsar.usecases.reading import queue, timeline
-from dsar.usecases.replying import bounce_message, close, dispatch_message, prepare_reply
+from dsar.usecases.replying import bounce_message, close, dispatch_message, hindrance, overtaken, prepare_reply
 from dsar.usecases.revoking import expire_copy
 from dsar.usecases.searching import record_answer, seal_package, search_gaps, start_review, start_search
 from dsar.usecases.stopping import close_unanswered, leave_to_staff, reopen, withdraw_request
@@ -57,6 +57,7 @@ __all__ = [
     "carry_out_limit",
     "close",
     "close_unanswered",
+    "copies_elsewhere",
     "dates_of",
     "decide_line",
     "dispatch_message",
@@ -65,9 +66,11 @@ __all__ = [
     "erasure_begins_if_sent",
     "expire_copy",
     "extend",
+    "hindrance",
     "identity_of",
     "leave_to_staff",
     "open_case",
+    "overtaken",
     "prepare_reply",
     "prove_identity",
     "queue",

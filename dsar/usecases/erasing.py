@@ -12,7 +12,8 @@ from dsar.ports import Desk, HolderTask, Instruction, RecipientTask
 from dsar.ports import StoredRetention as Kept
 from dsar.retention import Anonymise, Cell, Retain
 from dsar.rights import RIGHTS
-from dsar.usecases.fetching import check_copies
+from dsar.usecases.fetching import check_copies, copies_elsewhere, erasure_begins
+from dsar.usecases.revoking import lose_copy
 from dsar.usecases.searching import ask_holder, task_fault
 from dsar.usecases.writing import END_RETENTION, RUN_ERASURE, TELL_RECIPIENT, controller_of, identified, line_of, write
 from dsar.vocabulary import (
@@ -52,7 +53,7 @@ def begin_erasure(
     _check_erasable(desk, case, line)
     subject = identified(desk, case, line_id)
     now = desk.clock.now()
-    dead = [e.PackageRevoked(at=now, by=by.handle, package=key) for key in _revoke(desk, case, subject)]
+    dead = [e.PackageRevoked(at=now, by=by.handle, package=key) for key in _revoke(desk, case, subject, by)]
     named = [name_recipient(desk, case, subject, line=line_id, party=party, by=by) for party in sorted(set(recipients))]
     case = write(desk, case, *dead, *named, e.ErasureStarted(at=now, by=by.handle, line=line_id))
     for cell in cells:
@@ -80,13 +81,22 @@ def _check_erasable(desk: Desk, case: Case, line: Line) -> None:
     if not all(answered(case, copy) for copy in copies):
         raise errors.AccessFirst("the copy has to reach the person before it is destroyed")  # dsar rules 3, 53
     check_copies(desk, case, copies)
+    begins = erasure_begins(desk, case.id)
+    if begins is not None and desk.clock.now() < begins and copies_elsewhere(desk, case):
+        raise errors.AccessFirst("another case owes the person a copy that this would destroy")
 
 
-def _revoke(desk: Desk, case: Case, subject: SubjectRef) -> list[PackageId]:
-    """Kill every package of the subject, those of earlier cases too (dsar rule 53)."""
+def _revoke(desk: Desk, case: Case, subject: SubjectRef, by: Actor) -> list[PackageId]:
+    """Kill every package of the subject, those of other cases too, which say so themselves (dsar rule 53).
+
+    All of them stand in this case's history besides: their bytes go with its erasure.
+    """
     alive = desk.cases.packages(case.controller, subject)
     for package in alive:
-        desk.cases.revoke_package(package.id, desk.clock.now())
+        if package.case == case.id:
+            desk.cases.revoke_package(package.id, desk.clock.now())
+        else:
+            lose_copy(desk, package, by)
     return [package.id for package in alive]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 from consent.ports import Json
@@ -14,7 +14,7 @@ from dsar.case import Case, answered
 from dsar.course import answered_at, given_copies
 from dsar.ports import Desk, StoredPackage
 from dsar.usecases.writing import controller_of, dates_of, write
-from dsar.vocabulary import Actor, CaseId, LineId, MessageId, PackageId
+from dsar.vocabulary import Actor, CaseId, LineId, MessageId, PackageId, Right
 
 
 def ready_copies(desk: Desk, case_id: CaseId) -> Sequence[StoredPackage]:
@@ -65,6 +65,16 @@ def _journal_again(desk: Desk, case: Case, event: e.CopyFetched) -> None:
     )
 
 
+def copies_elsewhere(desk: Desk, case: Case) -> Sequence[datetime | None]:
+    """Return, of each copy that other cases of the person owe while an erasure waits for it, when its reply left."""
+    if case.subject is None or not any(line.right is Right.ERASURE for line in case.lines.values()):
+        return ()
+    known = [one.case for one in desk.cases.of_subject(case.controller, case.subject) if one.case != case.id]
+    sent = [at for other in known for at in course.awaited_copies(desk.cases.get(other))]
+    since = desk.clock.now() - timedelta(days=desk.practice.copy_wait_days)
+    return [at for at in sent if at is None or at > since]
+
+
 def erasure_begins(desk: Desk, case_id: CaseId) -> datetime | None:
     """Return when the erasure of a case begins even if its copy was not fetched; None when nothing waits for that."""
     return _begins(desk, desk.cases.get(case_id))
@@ -80,4 +90,4 @@ def erasure_begins_if_sent(desk: Desk, case_id: CaseId, message: MessageId) -> d
 def _begins(desk: Desk, case: Case) -> datetime | None:
     zone = controller_of(desk, case).time_zone
     due = clock.last_instant(dates_of(desk, case).due_strict, zone)
-    return course.erasure_from(case, desk.practice, due=due)
+    return course.erasure_from(case, desk.practice, due=due, elsewhere=copies_elsewhere(desk, case))

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 
 from dsar import clock, errors
 from dsar import events as e
-from dsar.case import REPLIES, Case, Line, Message, State, ending, pending, unanswered
+from dsar.case import MOVES, REPLIES, Case, Line, Message, Move, State, ending, pending, unanswered
 from dsar.ports import Desk
 from dsar.rights import RIGHTS
 from dsar.usecases.fetching import check_copies
 from dsar.usecases.limiting import settle_limits
+from dsar.usecases.revoking import NEVER_FETCHABLE
 from dsar.usecases.writing import controller_of, dates_of, line_of, pause_in_time, prepare, write
 from dsar.vocabulary import DONE_FIRST, REFUSALS, SYSTEM, Actor, CaseId, LineId, MessageId, MessageKind
 
@@ -61,6 +62,22 @@ def dispatch_message(
         case = write(desk, case, event)
 
 
+def overtaken(case: Case, message: MessageId) -> bool:
+    """Say whether an acknowledgement comes too late to be one: the reply itself tells the person (dsar rule 4)."""
+    told = case.messages[message].kind
+    return told is MessageKind.ACKNOWLEDGEMENT and (case.state, Move.ACKNOWLEDGE) not in MOVES
+
+
+def hindrance(desk: Desk, case: Case, message: MessageId) -> str | None:
+    """Return why a message may not leave by itself (a code): it would bring a copy that is gone (dsar rule 3)."""
+    try:
+        if case.messages[message].kind in REPLIES:
+            check_copies(desk, case, case.messages[message].lines)
+    except errors.PackageIncomplete:
+        return NEVER_FETCHABLE
+    return None
+
+
 def _deliver(desk: Desk, case: Case, message: Message, when: datetime) -> None:
     """The life of a copy counts from its reply (dsar rule 58); what had run out is gone, and stays so."""
     until, now = when + timedelta(days=desk.practice.package_days), desk.clock.now()
@@ -71,7 +88,7 @@ def _deliver(desk: Desk, case: Case, message: Message, when: datetime) -> None:
 
 def _consequences(desk: Desk, case: Case, message_id: MessageId, when: datetime) -> tuple[e.Event, ...]:
     message, by = case.messages[message_id], SYSTEM.handle
-    if message.kind is MessageKind.ACKNOWLEDGEMENT and case.acknowledged_at is None:
+    if message.kind is MessageKind.ACKNOWLEDGEMENT and case.acknowledged_at is None and not overtaken(case, message_id):
         return (e.Acknowledged(at=when, by=by, message=message_id),)
     if case.extension is not None and case.extension.message == message_id:
         return (_extension_event(desk, case, when),)

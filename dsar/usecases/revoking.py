@@ -5,13 +5,16 @@ from __future__ import annotations
 from dsar import errors
 from dsar import events as e
 from dsar.case import answered
-from dsar.ports import Desk
+from dsar.ports import Desk, StoredPackage
 from dsar.usecases.stopping import leave_to_staff
 from dsar.usecases.writing import write
 from dsar.vocabulary import SYSTEM, Actor, CaseId, PackageId
 
 NEVER_FETCHABLE = "copy_expired"
 """Why a case waits for staff whose copy ran out before its reply left."""
+
+PERSON_ERASED = "person_erased"
+"""Why one does whose copy went with its person's erasure, before its reply left."""
 
 
 def revoke_copy(desk: Desk, case_id: CaseId, package_id: PackageId, by: Actor) -> None:
@@ -27,6 +30,13 @@ def revoke_copy(desk: Desk, case_id: CaseId, package_id: PackageId, by: Actor) -
     now = desk.clock.now()
     desk.cases.revoke_package(package_id, now)
     write(desk, case, e.PackageRevoked(at=now, by=by.handle, package=package_id))
+
+
+def lose_copy(desk: Desk, package: StoredPackage, by: Actor) -> None:
+    """Kill a copy because its person is erased by another case; one that was not replied to yet is left to staff."""
+    revoke_copy(desk, package.case, package.id, by)
+    if not answered(desk.cases.get(package.case), package.line):
+        leave_to_staff(desk, package.case, PERSON_ERASED)
 
 
 def expire_copy(desk: Desk, package_id: PackageId) -> None:

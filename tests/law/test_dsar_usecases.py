@@ -21,6 +21,7 @@ from dsar.identity import Enough, Lacking
 from dsar.package import CategoryResult, Filled, HolderAnswer, Manifest, PackageFile, Section
 from dsar.retention import Holding, matrix
 from dsar.usecases import Decision, Intake
+from dsar.usecases.writing import prepare
 from dsar.vocabulary import (
     SYSTEM,
     Actor,
@@ -30,6 +31,7 @@ from dsar.vocabulary import (
     FateKind,
     Ground,
     HolderStatus,
+    MessageKind,
     Method,
     Outcome,
     RecipientOutcome,
@@ -720,6 +722,143 @@ def test_a_holder_that_keeps_what_it_was_told_to_erase_has_not_confirmed(desk, s
     assert caught.value.waiting == (HOLDERS[0],)
 
 
+# --- two cases of one person
+
+
+def second_copy(desk, *, approved=False):
+    """Another open case of the same person, with a sealed copy of its own."""
+    case, lines = opened(desk, Right.PORTABILITY)
+    line = lines[Right.PORTABILITY]
+    searched(desk, case)
+    package = usecases.seal_package(desk, case, manifest_of(desk, case, line))
+    usecases.decide_line(desk, case, line, G)
+    usecases.submit(desk, case)
+    if approved:
+        usecases.approve(desk, case, DPO)
+    return case, line, package
+
+
+def erasable(desk):
+    """An erasure that owes no copy itself, approved."""
+    case, lines = opened(desk, Right.ERASURE)
+    searched(desk, case)
+    usecases.decide_line(desk, case, lines[Right.ERASURE], G)
+    usecases.submit(desk, case)
+    usecases.approve(desk, case, DPO)
+    return case, lines[Right.ERASURE]
+
+
+def test_an_erasure_waits_for_the_copy_of_another_open_case(desk):
+    """Dsar rules 3, 53: it would destroy what the person is about to get."""
+    first, gone = erasable(desk)
+    assert usecases.erasure_begins(desk, first) is None
+    second, line, package = second_copy(desk, approved=True)
+    limit = usecases.erasure_begins(desk, first)
+    assert limit.date() == date(2026, 4, 6), "not past the day before the clock's end (rule 22)"
+    with pytest.raises(errors.AccessFirst):
+        begun(desk, first, gone)
+    sent(desk, usecases.prepare_reply(desk, second, [line]))
+    usecases.close(desk, second)
+    assert usecases.erasure_begins(desk, first) == START + timedelta(days=7)
+    with pytest.raises(errors.AccessFirst):
+        begun(desk, first, gone)
+    usecases.record_fetch(desk, second, package, ME)
+    assert usecases.erasure_begins(desk, first) is None
+    assert begun(desk, first, gone)
+
+
+def test_a_copy_that_an_erasure_destroys_is_noted_in_its_own_case_and_left_to_staff(desk):
+    """Dsar rule 53: the time is over, the erasure goes on; the other case knows, and does not hang in silence."""
+    first, gone = erasable(desk)
+    second, line, package = second_copy(desk)
+    at(desk, usecases.erasure_begins(desk, first))
+    assert begun(desk, first, gone)
+    other = desk.cases.get(second)
+    assert (other.packages, other.left) == ({}, "person_erased")
+    assert desk.cases.package(package).revoked_at is not None
+    told = [one.event for one in desk.cases.history(second) if isinstance(one.event, e.PackageRevoked)]
+    assert [one.package for one in told] == [package]
+    with pytest.raises(errors.PackageIncomplete):
+        usecases.approve(desk, second, DPO)
+    assert line in other.lines
+
+
+# --- whatever leaves, whenever
+
+
+def taken_back(desk, case, _lines):
+    usecases.withdraw_request(desk, case, ME)
+
+
+def handed_in(desk, case, lines):
+    searched(desk, case, found=False)
+    usecases.decide_line(desk, case, lines[Right.ACCESS], Decision(Outcome.NO_DATA, SYSTEM))
+    usecases.submit(desk, case)
+
+
+def approved(desk, case, lines):
+    handed_in(desk, case, lines)
+    usecases.approve(desk, case, DPO)
+
+
+def ended_case(desk, case, lines):
+    approved(desk, case, lines)
+    sent(desk, usecases.prepare_reply(desk, case, list(lines.values())))
+    usecases.close(desk, case)
+
+
+def asked(desk, case, _lines):
+    sent(desk, question(desk, case))
+
+
+def clarified(desk, case, _lines):
+    sent(desk, usecases.ask_clarification(desk, case, text="which years?", by=AGENT))
+
+
+WAYS = {
+    State.RECEIVED: (lambda *_: None, False),
+    State.IDENTITY_PENDING: (lambda desk, case, _: question(desk, case), False),
+    State.PAUSED: (asked, False),
+    State.VERIFIED: (lambda *_: None, True),
+    State.CLARIFYING: (clarified, True),
+    State.SEARCHING: (lambda desk, case, _: usecases.start_search(desk, case, HOLDERS), True),
+    State.REVIEW: (lambda desk, case, _: searched(desk, case, found=False), True),
+    State.APPROVAL: (handed_in, True),
+    State.DISPATCHING: (approved, True),
+    State.CLOSED: (ended_case, True),
+}
+
+
+@pytest.mark.parametrize("kind", list(MessageKind))
+def test_whatever_leaves_late_is_noted(desk, kind):
+    """Dsar rules 4, 60: a message that leaves when the case has moved on is on record; nothing fails for ever."""
+    for number, (wanted, (way, known)) in enumerate(WAYS.items()):
+        case, lines = opened(desk, subject=f"sub_{number}", proofs=(passkey(START),) if known else ())
+        message = prepare(desk, desk.cases.get(case), kind, tuple(lines.values()), SYSTEM)
+        way(desk, case, lines)
+        ending = State.NO_DATA if wanted is State.CLOSED else wanted
+        assert state(desk, case) is ending
+        sent(desk, message)
+        after = desk.cases.get(case)
+        assert after.messages[message].dispatched_at == START, wanted
+        if kind is MessageKind.ACKNOWLEDGEMENT:
+            counted = wanted not in (State.DISPATCHING, State.CLOSED)
+            assert (after.acknowledged_at is not None) is counted, wanted
+            assert after.state is (State.ACKNOWLEDGED if wanted is State.RECEIVED else ending)
+
+
+def test_an_acknowledgement_overtaken_by_taking_back_is_none(desk):
+    """Dsar rule 4: the notice of the end tells the person; the queued acknowledgement does not fail for ever."""
+    case, lines = opened(desk)
+    message = usecases.acknowledge(desk, case)
+    assert not usecases.overtaken(desk.cases.get(case), message)
+    taken_back(desk, case, lines)
+    assert usecases.overtaken(desk.cases.get(case), message)
+    sent(desk, message)
+    assert desk.cases.get(case).acknowledged_at is None
+    assert state(desk, case) is State.DISPATCHING
+
+
 def test_an_excused_notice_needs_its_reason_and_the_dpo(desk):
     """Dsar rule 56."""
     case, copy, gone = granted(desk)
@@ -729,6 +868,11 @@ def test_an_excused_notice_needs_its_reason_and_the_dpo(desk):
     assert owed.due == date(2026, 3, 12)
     with pytest.raises(errors.MalformedIntake):
         usecases.record_recipient(desk, owed.id, RecipientOutcome.IMPOSSIBLE, by=AGENT)
+    with pytest.raises(errors.MalformedIntake):
+        usecases.record_recipient(desk, owed.id, RecipientOutcome.PENDING, by=SYSTEM)
+    usecases.record_recipient(desk, owed.id, RecipientOutcome.PENDING, by=SYSTEM, reason="letter_refused")
+    told = desk.cases.recipient(owed.id)
+    assert (told.outcome, told.reason) == (RecipientOutcome.PENDING, "letter_refused"), "a try that failed is on record"
     with pytest.raises(errors.SecondPersonNeeded):
         usecases.record_recipient(desk, owed.id, RecipientOutcome.DISPROPORTIONATE, by=AGENT, reason="r")
     usecases.record_recipient(desk, owed.id, RecipientOutcome.DISPROPORTIONATE, by=DPO, reason="r")
