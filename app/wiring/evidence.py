@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import inspect
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Final
 
 from app.http.guard import StaffRole
-from app.ledger.bundle import Selection
+from app.ledger.bundle import About, Selection
 from app.ledger.errors import WitnessRefused
 from app.outbound.evidence import EvidenceUnprintable, EvidenceWords, evidence_pdf
 from app.outbound.wording import speech_of
@@ -24,8 +24,11 @@ from app.servicekeys import kept_service_key, public_key
 from app.settings import Settings
 from app.store.leaves import LeafStore, Open, Opening
 from app.store.passkeys import StoredStaff
+from app.store.unit import RecordsUnit
 from app.vault.errors import Erased, UnknownKey, UnknownSubject
 from app.vault.keys import KeyClass, Scope
+from app.vault.ports import Json
+from app.wiring.casework import CaseJournal
 from app.wiring.founding import CERTIFICATE_KEY
 from app.wiring.house import House
 from consent.vocabulary import ControllerId, Locale, SubjectRef
@@ -97,35 +100,54 @@ def opened_evidence(
         # the record below names the ids itself: whether anything else does is known before it only
         evidence(house, selection, witnessed=witnessed)
     with house.units.writing() as unit:
-        _check_reader(unit.staff.find(by), ControllerId(selection.controller or house.controller))
-        unit.journal.record(
-            "evidence.opened",
-            actor=by,
-            controller=house.controller,
-            subject=None,
-            payload={
-                "about": selection.about.value,
-                "refs": list(selection.refs),
-                "hidden": shut,
-            },
-        )
+        controller = ControllerId(selection.controller or house.controller)
+        served = _served(unit.staff.find(by), controller)
+        for ref in dict.fromkeys(selection.refs):
+            whose, subject = _whose(unit, selection.about, ref, served, controller)
+            _note(unit, by, whose, subject, {"about": selection.about.value, "refs": [ref], "hidden": shut})
+        if not selection.refs:
+            _note(unit, by, controller, None, {"about": selection.about.value, "refs": [], "hidden": shut})
         unit.commit()
     house.ledger.integrate()
-    opening = Opening(_opener(house), frozenset(hide), frozenset(without))
+    opening = Opening(_opener(house, served), frozenset(hide), frozenset(without))
     return house.ledger.bundle(selection, opening, _head(house, witnessed=witnessed))
 
 
-def _check_reader(reader: StoredStaff | None, controller: ControllerId) -> None:
+def _served(reader: StoredStaff | None, controller: ControllerId) -> Collection[str]:
+    """Return the controllers whose payloads a reader may have opened, the given one among them."""
     if reader is None or not reader.may_act(OPENING, [controller]):
         raise ReaderUnfit(inspect.getdoc(ReaderUnfit))
+    return frozenset(reader.controllers)
+
+
+def _whose(
+    unit: RecordsUnit, about: About, ref: str, served: Collection[str], controller: ControllerId
+) -> tuple[ControllerId, SubjectRef | None]:
+    """Return under whom a look at one id is found again: the person asked about, at the controller that knows them."""
+    known = unit.subjects.get(SubjectRef(ref)) if about is About.SUBJECT else None
+    if known is None or known.controller not in served:
+        return controller, None
+    return known.controller, known.ref
+
+
+def _note(
+    unit: RecordsUnit, by: str, controller: ControllerId, subject: SubjectRef | None, payload: Mapping[str, Json]
+) -> None:
+    """Record one look, about nobody where the person's audit keys are gone."""
+    journal = CaseJournal(unit.journal)
+    journal.record("evidence.opened", actor=by, controller=controller, subject=subject, payload=payload)
 
 
 def _head(house: House, *, witnessed: bool) -> str | None:
     return house.ledger.witnessed(witnesses_of(house.settings)) if witnessed else None
 
 
-def _opener(house: House) -> Open:
+def _opener(house: House, served: Collection[str]) -> Open:
+    """Return what opens a payload of the controllers served; those of others stay sealed."""
+
     def opened(controller: str, subject: str | None, kind: str, record: bytes) -> bytes | None:
+        if controller not in served:
+            return None
         scope = Scope(controller, subject or _OWN, HOUSE, "ledger", key_class=KeyClass.AUDIT)
         try:
             return house.vault.open(scope, kind, record)

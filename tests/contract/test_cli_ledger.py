@@ -11,11 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import main
+from app.profiles import Profile
 from app.sdk.evidence import Finding, Report, verify_bundle
 from app.sdk.notes import parse_note
 from app.sdk.witness import Cosigned, WitnessSigner
 from app.settings import Settings, SettingsFaultsError, read_settings
+from app.vault.keys import KeyClass, Target
 from app.wiring import add_staff, build, dismiss_staff, finish_ledger, rotate_ledger
+from consent.vocabulary import Locale
 from tests.databases import found_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +123,62 @@ def test_opening_is_recorded_and_shows_what_it_may(settings: Settings, staff: di
     assert (look.envelope.kind, look.envelope.actor) == ("evidence.opened", by)
     shut = exported(tmp_path, *about, "--open", "--by", by, "--without", CASE)
     assert CASE not in str([field.text for entry in shut.entries for field in entry.opened or ()])
+
+
+def test_what_is_another_controllers_stays_sealed(settings: Settings, staff: dict[str, str], tmp_path: Path) -> None:
+    """Decision 0028: opening is for those who serve the controller, and a case can be shared by two."""
+    house = build(settings)
+    (other,) = sorted(house.policy.controllers.keys() - {house.controller})[:1]
+    with house.units.writing() as unit:
+        unit.journal.record("case.moved", actor="stf_1", controller=other, subject=None, payload={"case": CASE})
+        unit.commit()
+    house.close()
+    for about in (("--about", "case", "--ref", CASE), ()):
+        report = exported(tmp_path, *about, "--open", "--by", staff["auditor"])
+        shown = {(e.envelope.controller, e.opened is not None) for e in report.entries if e.sealed}
+        assert (other, True) not in shown
+        assert {("ormelune", True), (other, False)} <= shown
+    own = exported(tmp_path, "--about", "period", "--controller", other, "--open", "--by", staff["elsewhere"])
+    assert [(e.envelope.kind, e.envelope.controller, e.opened is not None) for e in own.entries][-2:] == [
+        ("case.moved", other, True),
+        ("evidence.opened", other, True),
+    ], "and the look itself stands under the controller that was looked at"
+
+
+def test_who_opened_a_persons_evidence_is_found_under_that_person(
+    settings: Settings, staff: dict[str, str], tmp_path: Path
+) -> None:
+    """Decision 0028: the look is in the bundle itself; also when the person's audit keys are gone it can be had."""
+    house = build(settings)
+    ana, bea = (
+        house.profiles.enrol(house.controller, Profile(name, f"{name}@example.org"), Locale.EN) for name in ("a", "b")
+    )
+    with house.units.writing() as unit:
+        for one in (ana, bea):
+            unit.journal.record("case.moved", actor="x", controller=house.controller, subject=one, payload={})
+        unit.commit()
+    house.close()
+    both = ("--about", "subject", "--ref", ana, "--ref", bea, "--open", "--by", staff["auditor"])
+    assert kinds(exported(tmp_path, *both)).count("evidence.opened") == 2
+    assert kinds(exported(tmp_path, "--about", "subject", "--ref", ana)).count("evidence.opened") == 1
+    house = build(settings)
+    house.vault.shred("era_1", [Target(house.controller, ana, classes=(KeyClass.AUDIT,))])
+    house.close()
+    alone = exported(tmp_path, "--about", "subject", "--ref", ana, "--open", "--by", staff["auditor"])
+    assert [entry.opened for entry in alone.entries] == [None] * len(alone.entries)
+    assert kinds(exported(tmp_path))[-1] == "evidence.opened"
+
+
+def test_a_bundle_about_one_case_names_no_other(settings: Settings, staff: dict[str, str], tmp_path: Path) -> None:
+    """GDPR art. 5(1)(c): who asked about two cases at once has left a look in each."""
+    by = ("--open", "--by", staff["auditor"])
+    exported(tmp_path, "--about", "case", "--ref", CASE, "--ref", OTHER, *by)
+    for one, another in ((CASE, OTHER), (OTHER, CASE)):
+        report = exported(tmp_path, "--about", "case", "--ref", one, *by)
+        told = str([field.text for entry in report.entries for field in entry.opened or ()])
+        assert kinds(report).count("evidence.opened") == 2
+        assert one in told
+        assert another not in told
 
 
 def test_a_page_goes_with_it(settings: Settings, tmp_path: Path) -> None:
