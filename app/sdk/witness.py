@@ -217,10 +217,12 @@ class StateFile:
         """Remember a checkpoint."""
         _replace(self._path, json.dumps({"checkpoint": note, "ledger": self._key.text()}).encode())
 
-    def keep_proof(self, note: str) -> Path:
-        """Keep a signed checkpoint that contradicts what was seen, and return where: the two together prove it."""
-        place = self._path.with_name(self._path.name + ".contradiction")
-        _replace(place, note.encode())
+    def keep(self, note: str, word: str) -> Path:
+        """Keep a signed checkpoint that was refused in a file of its own, and return where; none is ever replaced."""
+        head = parse_checkpoint(parse_note(note))
+        place = self._path.with_name(f"{self._path.name}.{word}.{head.size}.{head.root.hex()}")
+        if not place.exists():
+            _replace(place, note.encode())
         return place
 
 
@@ -249,10 +251,17 @@ class Cosigned:
         return signature_line(self.signature)
 
 
+_KEPT = {
+    "witness.forked": ("contradiction", "the signed contradiction"),
+    "witness.shrunk": ("shrunk", "the signed checkpoint"),
+}
+"""Refused checkpoints that are kept, under which word. An old one alone contradicts nothing: both trees can be true."""
+
+
 def cosign(ledger: Ledger, ledger_key: Verifier, signer: WitnessSigner, state: StateFile, second: int) -> Cosigned:
     """Look at the ledger, compare with what was seen, remember, and cosign at a Unix second.
 
-    Raises WitnessError; a contradiction is kept beside the state file.
+    Raises WitnessError; a signed checkpoint that is refused is kept beside the state file (`_KEPT`).
     """
     with state.locked():
         text = ledger.checkpoint()
@@ -260,10 +269,10 @@ def cosign(ledger: Ledger, ledger_key: Verifier, signer: WitnessSigner, state: S
         try:
             note = examine(text, ledger_key, seen, ledger.consistency)
         except WitnessError as refused:
-            if refused.code in {"witness.shrunk", "witness.forked"}:
-                place = state.keep_proof(text)
-                raise WitnessError(refused.code, f"{refused}; the signed contradiction is in {place.name}") from refused
-            raise
+            if refused.code not in _KEPT:
+                raise
+            word, what = _KEPT[refused.code]
+            raise WitnessError(refused.code, f"{refused}; {what} is in {state.keep(text, word).name}") from refused
         size = parse_checkpoint(note).size
         state.write(text)
         return Cosigned(size, signer.sign(note.body, second))

@@ -92,6 +92,19 @@ def test_a_shrunk_ledger_is_refused(tmp_path: Path) -> None:
     assert "has shrunk: 50 leaves were seen, now 49" in str(refused)
 
 
+def test_no_proof_against_a_ledger_is_ever_replaced(tmp_path: Path) -> None:
+    """Decision 0028: two contradicting notes, both signed, are the proof; an old checkpoint is none, nor takes one."""
+    asked(Ledger(50), tmp_path)
+    refused = [Ledger(60, rewritten=10), Ledger(60, rewritten=20), Ledger(49), Ledger(60, rewritten=10)]
+    for each in refused:
+        refusal(each, tmp_path)
+    kept = {path.read_text() for path in tmp_path.glob("witness.json.contradiction.*")}
+    assert kept == {each.checkpoint() for each in refused[:2]}
+    (old,) = tmp_path.glob("witness.json.shrunk.*")
+    assert old.read_text() == Ledger(49).checkpoint()
+    assert "contradiction" not in str(refusal(Ledger(49), tmp_path))
+
+
 @pytest.mark.parametrize(("size", "rewritten"), [(50, 49), (50, 0), (51, 49), (51, 0), (200, 31), (64, 5)])
 def test_a_forked_ledger_is_refused_and_the_contradiction_kept(tmp_path: Path, size: int, rewritten: int) -> None:
     asked(Ledger(50), tmp_path)
@@ -100,7 +113,9 @@ def test_a_forked_ledger_is_refused_and_the_contradiction_kept(tmp_path: Path, s
     assert refused.code == "witness.forked"
     assert "has forked" in str(refused)
     # two notes, both signed by the ledger, that no one tree can have: that is the proof
-    kept = (tmp_path / "witness.json.contradiction").read_text()
+    (place,) = tmp_path.glob("witness.json.contradiction.*")
+    assert f"the signed contradiction is in {place.name}" in str(refused)
+    kept = place.read_text()
     assert kept == fork.checkpoint()
     for note in (kept, state(tmp_path).read().note):
         SIGNER.verifier.check(parse_note(note))
