@@ -6,6 +6,7 @@ Explicit mapping, no ORM session. On SQLite every write transaction excludes the
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -189,9 +190,13 @@ class SqlKeyStore:
 
     def _judged(self, fault: DBAPIError) -> DurabilityLost | KeyStoreUnavailable:
         """The statement and its parameters stay out of the error: they hold wrapped keys."""
-        told = str(fault.orig).lower()
-        self._failed = any(each in told for each in _DISK_FAULTS)
-        return DurabilityLost() if self._failed else KeyStoreUnavailable(type(fault.orig).__name__)
+        return self._told(fault.orig)
+
+    def _told(self, fault: BaseException | None) -> DurabilityLost | KeyStoreUnavailable:
+        """Once the disk has failed, it has: an ordinary fault that another thread meets later takes nothing back."""
+        told = str(fault).lower()
+        self._failed = self._failed or any(each in told for each in _DISK_FAULTS)
+        return DurabilityLost() if self._failed else KeyStoreUnavailable(type(fault).__name__)
 
     def checkpoint(self) -> bool:
         """On SQLite empty the log and cut it to nothing; false when a reader kept it. PostgreSQL: a CHECKPOINT is its
@@ -200,17 +205,20 @@ class SqlKeyStore:
         if self._engine.dialect.name != "sqlite":
             return False
         with self._guarded():
-            return self._truncate()
+            try:
+                return self._truncate()
+            except sqlite3.Error as fault:  # the driver's own: nothing of SQLAlchemy's is between
+                raise self._told(fault) from None
 
     def _truncate(self) -> bool:
         raw = self._engine.raw_connection()
+        cursor = raw.cursor()
         try:
-            cursor = raw.cursor()
             cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT}")
             busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1,)
-            cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
             return not busy
         finally:
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
             raw.close()
 
     def scan(self, needles: Sequence[bytes]) -> Scan:
@@ -600,7 +608,10 @@ class SqlKeyTransaction:
         begun = ErasureRow.state != ErasureState.REQUESTED
         free = _PERMITTED & or_(ErasureRow.not_before.is_(None), ErasureRow.not_before <= now)
         asked = select(ErasureRow.id).where(ErasureRow.state != ErasureState.CERTIFIED, or_(begun, free))
-        asked = asked if moved_before is None else asked.where(ErasureRow.changed_at <= moved_before)
+        if moved_before is not None:
+            # what moved in the future moved before a clock was set back: nobody has it in hand
+            ahead = ErasureRow.changed_at > now + CLOCKS_DIFFER
+            asked = asked.where(or_(ErasureRow.changed_at <= moved_before, ahead))
         return list(self._connection.execute(asked.order_by(ErasureRow.requested_at, ErasureRow.id)).scalars())
 
     def held(self) -> Sequence[str]:

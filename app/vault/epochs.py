@@ -10,6 +10,9 @@ from app.vault.ports import Clock, KeyProvider, Partition
 from app.vault.wrapping import Random, Wrapper, epoch_name, wipe
 
 EPOCH_LIFE = timedelta(minutes=5)
+"""By when an epoch key has left memory."""
+_KEPT = EPOCH_LIFE - timedelta(minutes=1)
+"""How long it is used from there: what is over then is dropped by the next use, or by a sweep within the minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class _Kept:
 class Epochs:
     """Opens subject keys of a partition; asks the provider when the epoch key is not in memory."""
 
-    def __init__(self, provider: KeyProvider, clock: Clock, random: Random, life: timedelta = EPOCH_LIFE) -> None:
+    def __init__(self, provider: KeyProvider, clock: Clock, random: Random, life: timedelta = _KEPT) -> None:
         self._provider = provider
         self._clock = clock
         self._random = random
@@ -32,15 +35,13 @@ class Epochs:
     def wrapper(self, partition: Partition) -> Wrapper:
         """Return the wrapper under the partition's epoch key; raises `ProviderUnavailable`, `RootDestroyed`."""
         name = (partition.root, partition.epoch_wrapped)
+        self.drop_stale()
         kept = self._kept.get(name)
-        now = self._clock.now()
-        # A clock that went back must not lengthen a key's life in memory.
-        if kept is not None and timedelta(0) <= now - kept.since < self._life:
+        if kept is not None:
             return kept.wrapper
         wrapper = self.fetch(partition)
         with self._lock:
-            self._drop_stale(now)
-            self._kept[name] = _Kept(wrapper, now)
+            self._kept[name] = _Kept(wrapper, self._clock.now())
         return wrapper
 
     def fetch(self, partition: Partition) -> Wrapper:
@@ -57,7 +58,14 @@ class Epochs:
             for name in [name for name in self._kept if root in (None, name[0])]:
                 del self._kept[name]
 
-    def _drop_stale(self, now: datetime) -> None:
-        stale = [name for name, kept in self._kept.items() if not timedelta(0) <= now - kept.since < self._life]
-        for name in stale:
-            del self._kept[name]
+    def drop_stale(self) -> int:
+        """Drop what was kept for its time and return how many; whoever keeps a process calls it as long as that lives.
+
+        A clock that went back does not lengthen a key's life in memory.
+        """
+        now = self._clock.now()
+        with self._lock:
+            stale = [name for name, kept in self._kept.items() if not timedelta(0) <= now - kept.since < self._life]
+            for name in stale:
+                del self._kept[name]
+        return len(stale)

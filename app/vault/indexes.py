@@ -100,11 +100,14 @@ class Indexes:
         """Begin a new epoch and return its number; the caller then stores its values anew. Twice at once begins one."""
         return self._add(controller, field, after=self.newest(controller, field).epoch)
 
-    def retire(self, controller: str, field: str) -> int:
-        """Remove the keys of all epochs but the newest; return how many. Only once nothing is stored under them."""
+    def retire(self, controller: str, field: str, *, before: int) -> int:
+        """Remove the keys of epochs before this one; return how many. Only once nothing is stored under them.
+
+        The epoch is named, because another one may have begun since whoever asks has looked.
+        """
         with self._store.writing() as tx:
-            older = tx.index_keys(controller, field)[1:]
-            tx.remove_index_keys([key.id for key in older])
+            older = [key.id for key in tx.index_keys(controller, field) if key.epoch < before]
+            tx.remove_index_keys(older)
         return len(older)
 
     def _all(self, controller: str, field: str, value: str) -> Sequence[BlindIndex]:

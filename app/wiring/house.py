@@ -177,7 +177,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     )
     work.sweep_with({"replays": restoring.finish, "marks": restoring.keep_up})
     schedule = IndexSchedule(units, vault, profiles, controller, timedelta(days=settings.index_rekey_days))
-    work.sweep_with({"indexes": schedule.sweep})
+    work.sweep_with({"indexes": schedule.sweep, "epochs": vault.epochs.drop_stale})
     work.sweep_with({**sweeps(units), **casework.sweeps(), "pool": lambda: expire_pool(units, vault)})
     ledger = LeafStore(records, ledger_signer(settings.data_dir), clock)
     return House(

@@ -60,7 +60,7 @@ class IndexSchedule:
         """Remove the keys before `epoch` and rotate their partition; a provider that is away is asked again later."""
         rotation = f"rot_index_{self._controller}_{epoch}"
         erasures = self._vault.erasures
-        self._vault.indexes.retire(self._controller, EMAIL)
+        self._vault.indexes.retire(self._controller, EMAIL, before=epoch)
         if erasures.rotate(rotation, [(KeyClass.INDEX, 0)]) is ErasureState.CERTIFIED:
             return
         with suppress(PartitionBusy, ProviderUnavailable, SurvivorUnverified):

@@ -119,9 +119,24 @@ def test_a_process_that_dies_between_removing_and_rotating_is_followed_by_one_th
     for _ in range(2):
         schedule(house).sweep()
     older(house, SETTLED)
-    house.vault.indexes.retire(house.controller, EMAIL)
+    house.vault.indexes.retire(
+        house.controller, EMAIL, before=house.vault.indexes.newest(house.controller, EMAIL).epoch
+    )
     schedule(house).sweep()
     assert house.vault.erasures.state(f"rot_index_{house.controller}_2") is ErasureState.CERTIFIED
+
+
+def test_what_is_stored_stays_findable_when_another_epoch_begins_meanwhile(
+    house: House, people: list[SubjectRef]
+) -> None:
+    """The keys that go are those before the epoch everybody was put under, whatever has begun since."""
+    older(house, QUARTER)
+    for _ in range(2):
+        schedule(house).sweep()
+    stored = house.vault.indexes.newest(house.controller, EMAIL).epoch
+    house.vault.indexes.rekey(house.controller, EMAIL)  # a colleague's command, between the look and the removal
+    schedule(house).retire(stored)
+    assert found(house) == people
 
 
 def test_each_change_is_in_the_ledger(house: House, people: list[SubjectRef]) -> None:

@@ -463,3 +463,36 @@ def test_after_a_disk_error_the_store_stops(sqlite_store: SqlKeyStore) -> None:
         again()
     with pytest.raises(DurabilityLost):
         sqlite_store.checkpoint()
+
+
+def test_a_fault_of_another_thread_does_not_open_the_stopped_store_again(sqlite_store: SqlKeyStore) -> None:
+    """Whoever was inside already may meet an ordinary fault afterwards."""
+
+    def meet(told: str) -> None:
+        with sqlite_store.reading():
+            raise OperationalError("SELECT", {}, sqlite3.OperationalError(told))
+
+    def inside_meanwhile() -> None:
+        with sqlite_store.reading():
+            with pytest.raises(DurabilityLost):
+                meet("disk I/O error")
+            raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
+
+    with pytest.raises(DurabilityLost):
+        inside_meanwhile()
+    with pytest.raises(DurabilityLost):
+        meet("")
+
+
+def test_a_disk_error_at_the_checkpoint_stops_the_store_too(
+    sqlite_store: SqlKeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver raises it bare there; never certify after it."""
+
+    def failing() -> bool:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(sqlite_store, "_truncate", failing)
+    for _ in range(2):
+        with pytest.raises(DurabilityLost):
+            sqlite_store.checkpoint()
