@@ -74,6 +74,10 @@ def waits_because(code: str) -> str:
         "holder_silent": gettext("A holder has been silent for too long: a colleague has to find out why."),
         "erasure_held": gettext("Very many people are being erased: two colleagues have to agree to this erasure."),
         "copy_expired": gettext("The copy ran out before the answer left: a colleague has to see to a new one."),
+        "person_erased": gettext(
+            "The copy was destroyed with the person's erasure: a colleague has to see how this request ends."
+        ),
+        "no_space": gettext("The person has no space here any more: a colleague has to reach them another way."),
         "package_incomplete": gettext("The copy is not whole: a colleague has to see what is missing."),
     }
     return str(words.get(code) or gettext("Reason: %(code)s", code=code))
