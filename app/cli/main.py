@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -132,24 +133,25 @@ def policy_adopt(by: str) -> None:
 @main.command()
 def worker() -> None:
     """Carry out the durable work alone, until interrupted."""
-    with _held_back() as stops, opened() as house:
+    with _told_to_stop() as stop, opened() as house:
         try:
             house.start()
         except (UnfitDeployment, *REFUSALS) as unfit:
             refuse(unfit)
         click.echo("carrying out durable work; Ctrl-C stops")
-        signal.sigwait(stops)
+        stop.wait()
 
 
 @contextmanager
-def _held_back() -> Iterator[set[signal.Signals]]:
-    """Keep a stop for whoever waits for it: threads begun meanwhile do not take it, and it does not end the process."""
-    stops = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Note a stop for whoever waits, whichever thread it reaches, instead of ending where it finds the process."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stops
+        yield stop
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @main.command("status")

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
-from app.vault.epochs import EPOCH_LIFE
+from app.vault.epochs import MEMORY_CLEAR
 from app.vault.ports import Erasure, ErasureSite, ErasureTarget, Json, NamedKey, RootState, Sign
 
 VERSION = 1
@@ -107,7 +107,7 @@ def _document(erasure: Erasure, controller: str, subject: str, now: datetime) ->
         "committed_at": _moment(committed),
         "certified_at": _moment(now),
         "irrevocable_at": _irrevocable(sites) if sites else _moment(committed),
-        "memory_clear_by": _moment(committed + EPOCH_LIFE),
+        "memory_clear_by": _moment(committed + MEMORY_CLEAR),
         "destroyed": [_target(each) for each in targets],
         "retained": [_named(key, each) for each in targets for key in each.retained],
         "partitions": [_site(site) for site in sites],

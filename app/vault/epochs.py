@@ -10,9 +10,9 @@ from app.vault.ports import Clock, KeyProvider, Partition
 from app.vault.wrapping import Random, Wrapper, epoch_name, wipe
 
 EPOCH_LIFE = timedelta(minutes=5)
-"""By when an epoch key has left memory."""
-_KEPT = EPOCH_LIFE - timedelta(minutes=1)
-"""How long it is used from there: what is over then is dropped by the next use, or by a sweep within the minute."""
+"""How long an epoch key is used from memory."""
+MEMORY_CLEAR = EPOCH_LIFE + timedelta(minutes=1)
+"""By when it has left memory: what is over is dropped by the next use, or by a sweep within the minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class _Kept:
 class Epochs:
     """Opens subject keys of a partition; asks the provider when the epoch key is not in memory."""
 
-    def __init__(self, provider: KeyProvider, clock: Clock, random: Random, life: timedelta = _KEPT) -> None:
+    def __init__(self, provider: KeyProvider, clock: Clock, random: Random, life: timedelta = EPOCH_LIFE) -> None:
         self._provider = provider
         self._clock = clock
         self._random = random
