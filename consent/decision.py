@@ -215,6 +215,11 @@ def held_back(policy: Policy, standing: Standing, consent: Consent, at: datetime
     return tuple(_check_rights(question, facts)) if consent.state_at(at) is State.ACTIVE else ()
 
 
+def stored_only(standing: Standing, at: datetime) -> bool:
+    """Say whether the subject asked for storage then: nothing is deleted unasked (GDPR art. 18(1)(b), (c))."""
+    return any(_in_force(one.since, one.until, at) for one in standing.restrictions)
+
+
 def local_day(policy: Policy, controller: ControllerId, at: datetime) -> date:
     """Return the day it is for the controller, whose contracts and grants run by the day. Raises KeyError."""
     return at.astimezone(ZoneInfo(policy.controllers[controller].time_zone)).date()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 REFUSED: Final = signal.SIGUSR1
 """What the worker sends its parent. Under another parent than this one it ends that too, and not with 0."""
+_PATIENCE: Final = 15
+"""Seconds a worker that was told to stop may take: requests that are being answered, steps that are being done."""
 
 
 def follow(parent: int) -> None:
@@ -36,10 +38,6 @@ def follow(parent: int) -> None:
     end_with_parent(signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(0)  # it ended before it could be followed
-
-
-_PATIENCE: Final = 15
-"""Seconds a worker that was told to stop may take: requests that are being answered, steps that are being done."""
 
 
 @click.command()

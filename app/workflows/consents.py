@@ -37,6 +37,7 @@ from app.vault.ports import ErasureState, Json
 from app.workflows.cases import Waits
 from app.workflows.durable import Handler, Steps
 from consent import usecases
+from consent.decision import stored_only
 from consent.events import ActorKind, Event, Resumed, Suspended, chain_head
 from consent.policy import Controller, FigureName, Policy
 from consent.ports import Clock, Consents, Ids, Unit
@@ -382,8 +383,7 @@ class ConsentWork:
         now, terms = self.clock.now(), then.record.terms
         with self.unit() as unit:
             standing = unit.standings.standing(terms.subject, terms.purpose, now)
-        limits = standing.restrictions if standing is not None else ()
-        return any(one.since <= now and (one.until is None or now < one.until) for one in limits)
+        return standing is not None and stored_only(standing, now)
 
     def _destroy(self, ref: str, steps: Steps) -> None:
         """Destroy the keys of what was held on this consent alone (GDPR art. 17(1)(b); vault.md section 2).
