@@ -71,7 +71,7 @@ class Server:
         self.port, self.tls_port, self.cluster_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.tls_url = f"https://127.0.0.1:{self.tls_port}"
-        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
         self._process: subprocess.Popen[bytes] | None = None
         self.disk = self.folder / "raft"
         self.disk.mkdir()
@@ -100,7 +100,7 @@ class Server:
         """Kill it, without a word to it."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
-            self._process.wait(30)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def remove(self) -> None:
@@ -232,7 +232,7 @@ class Between:
     def __init__(self, at: Server) -> None:
         self.hook: Hook = lambda asked, forward: forward()
         self.seen: list[Asked] = []
-        self._http = httpx.Client(base_url=at.url, timeout=60, trust_env=False)
+        self._http = httpx.Client(base_url=at.url, timeout=PATIENCE, trust_env=False)
         between = self
 
         class Handler(BaseHTTPRequestHandler):

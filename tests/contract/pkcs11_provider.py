@@ -10,6 +10,7 @@ from typing import Final
 
 from app.vault.providers.pkcs11 import Pkcs11Tokens
 from tests.mechanism.vaults import SetClock
+from tests.waiting import PATIENCE
 
 MODULE: Final = Path("/usr/lib/softhsm/libsofthsm2.so")
 PIN: Final = "2468-pin-of-the-test"
@@ -47,7 +48,7 @@ def use_token(folder: Path) -> str:
             "--pin",
             PIN,
         ]
-        subprocess.run(tool, check=True, capture_output=True, timeout=60)
+        subprocess.run(tool, check=True, capture_output=True, timeout=PATIENCE)
     return label_of(folder)
 
 

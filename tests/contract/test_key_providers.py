@@ -26,6 +26,7 @@ from app.vault.ports import KeyProvider, RootName, RootState
 from app.vault.providers.file import FileKeyring
 from tests.contract import aws_provider, gcp_provider, openbao_provider, pkcs11_provider
 from tests.mechanism.vaults import SetClock
+from tests.waiting import PATIENCE
 
 Make = Callable[[Path], KeyProvider]
 NAME, OTHER = RootName(KeyClass.DATA, 0, 1), RootName(KeyClass.DATA, 0, 2)
@@ -273,7 +274,7 @@ def test_processes_share_a_keyring(tmp_path: Path) -> None:
     file_keyring(tmp_path)
     command = [sys.executable, "-c", RACER, str(tmp_path / "keyring")]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = {racer.communicate(timeout=60)[0] for racer in racers}
+    answers = {racer.communicate(timeout=PATIENCE)[0] for racer in racers}
     assert all(racer.returncode == 0 for racer in racers)
     assert len(answers) == 1
     assert len(set(answers.pop().split())) == 40

@@ -35,6 +35,7 @@ from app.vault.ports import (
     SubjectKey,
 )
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
+from tests.waiting import PATIENCE
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PARTITION = Partition(KeyClass.DATA, 0, 1, "root:1", b"e" * 60)
@@ -285,7 +286,7 @@ def test_two_processes_make_one_data_key(keys_engine: Engine, tmp_path: Path) ->
         place, ready = scope("sub", f"category{number}"), threading.Barrier(2)
 
         def ask(index: int, place: Scope = place, ready: threading.Barrier = ready) -> bytes:
-            ready.wait(10)
+            ready.wait(PATIENCE)
             return vaults[index].dek_for(place)
 
         with ThreadPoolExecutor(2) as pool:
@@ -299,7 +300,7 @@ def test_two_processes_make_one_subject(keys_engine: Engine, tmp_path: Path) -> 
         ready = threading.Barrier(2)
 
         def make(index: int, name: str = f"sub{number}", ready: threading.Barrier = ready) -> None:
-            ready.wait(10)
+            ready.wait(PATIENCE)
             vaults[index].create_subject(CONTROLLER, name)
 
         with ThreadPoolExecutor(2) as pool:
@@ -328,8 +329,8 @@ def test_a_key_made_while_its_subject_key_is_replaced_is_not_lost(keys_engine: E
 
     with ThreadPoolExecutor(2) as pool:
         shredding, sealing = pool.submit(shred), pool.submit(seal)
-        shredding.result(60)
-        for place, record in sealing.result(60):
+        shredding.result(PATIENCE)
+        for place, record in sealing.result(PATIENCE):
             assert vaults[1].open(place, "r", record) == b"kept"
 
 

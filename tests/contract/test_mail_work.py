@@ -13,6 +13,7 @@ import pytest
 from app.wiring import House
 from app.workflows.mail import SEND, HandedOver, Postman
 from tests.contract import case_house as town
+from tests.waiting import PATIENCE
 
 
 class Straight:
@@ -55,7 +56,7 @@ class Slow:
     def hand_over(self, mail: str, _kind: str, said: Mapping[str, str]) -> HandedOver:
         assert said["to"] == "ana@example.org"
         self.asked.set()
-        assert self.answers.wait(30)
+        assert self.answers.wait(PATIENCE)
         self.taken.append(mail)
         return HandedOver.SENT
 
@@ -79,11 +80,11 @@ def test_a_slow_mail_service_keeps_nobody_from_writing(house: House) -> None:
     with ThreadPoolExecutor(1) as beside:
         sending = beside.submit(postman(house, slow.hand_over).handlers()[SEND], mail, Straight())
         try:
-            assert slow.asked.wait(30)
+            assert slow.asked.wait(PATIENCE)
             other = held(house)  # would end in "database is locked"
         finally:
             slow.answers.set()
-        sending.result(30)
+        sending.result(PATIENCE)
     assert slow.taken == [mail]
     assert (waits(house, mail), waits(house, other)) == (False, True)
 

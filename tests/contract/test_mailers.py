@@ -30,6 +30,7 @@ from app.outbound.mail import Mailer, Message, Sender
 from app.outbound.outbox import LocalOutbox
 from app.outbound.sendgrid_v3 import SendGridMailer
 from app.outbound.smtp import SmtpMailer, SmtpSecurity
+from tests.waiting import PATIENCE
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 SENDER = Sender("no-reply@regard.example", "Régard, Atlas")
@@ -119,7 +120,7 @@ class SmtpServer:
         with suppress(OSError):  # closed before
             self.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept()
         self.listener.close()
-        self.thread.join(10)
+        self.thread.join(PATIENCE)
 
     def _accept(self) -> None:
         while True:

@@ -38,6 +38,7 @@ from app.vault.providers import pkcs11session
 from app.vault.providers.pkcs11 import KEPT_STONES, SOFTWARE, Pkcs11Tokens
 from tests.contract.pkcs11_provider import MODULE, PIN, label_of, open_token, token_folder, use_token
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
+from tests.waiting import PATIENCE
 
 NAME = RootName(KeyClass.DATA, 0, 1)
 PROVE = bool(os.environ.get("REGARD_TEST_PROVE"))
@@ -339,7 +340,7 @@ def test_a_restored_token_directory_revives_keys(tmp_path: Path) -> None:
     shutil.copytree(token_folder(tmp_path), tmp_path / "backup")
     tokens.destroy(root)
     look = f'print(tokens.describe({root!r}).state, tokens.unwrap({root!r}, bytes.fromhex("{wrapped.hex()}"), b"n"))'
-    assert elsewhere(tmp_path, look).wait(timeout=60) != 0
+    assert elsewhere(tmp_path, look).wait(timeout=PATIENCE) != 0
     shutil.rmtree(token_folder(tmp_path))
     shutil.copytree(tmp_path / "backup", token_folder(tmp_path))
     revived = told(elsewhere(tmp_path, look))
@@ -445,17 +446,17 @@ def test_nobody_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def hang(*_arguments: object) -> None:
         entered.set()
-        leave.wait(30)
+        leave.wait(PATIENCE)
 
     monkeypatch.setattr(pkcs11session, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(provider_module, "_make", hang)
     with ThreadPoolExecutor(1) as pool:
         hung = pool.submit(tokens.create_root, NAME)
-        entered.wait(30)
+        entered.wait(PATIENCE)
         with pytest.raises(ProviderUnavailable, match="busy"):
             tokens.describe("pkcs11:data/0/1")
         leave.set()
-        hung.result(30)
+        hung.result(PATIENCE)
     with pytest.raises(UnknownRoot):
         tokens.describe("pkcs11:data/0/1")
 
@@ -518,8 +519,8 @@ def test_two_tokens_of_one_label_are_refused(tmp_path: Path) -> None:
     """Which of them held the keys would be a matter of luck."""
     open_token(tmp_path)
     tool = ["softhsm2-util", "--init-token", "--free", "--label", label_of(tmp_path), "--so-pin", "13579", "--pin", PIN]
-    subprocess.run(tool, check=True, capture_output=True, timeout=60)
-    assert elsewhere(tmp_path, "").wait(timeout=60) != 0
+    subprocess.run(tool, check=True, capture_output=True, timeout=PATIENCE)
+    assert elsewhere(tmp_path, "").wait(timeout=PATIENCE) != 0
     pkcs11.lib(str(MODULE)).reinitialize()
     with pytest.raises(ProviderUnavailable, match="More than 1 token"):
         open_token(tmp_path)

@@ -34,6 +34,7 @@ from tests.law.consent_desk import (
     Desk,
 )
 from tests.law.test_consent_record import ACTIVE, CONSENT, REQUESTED, TERMS, given_by
+from tests.waiting import PATIENCE
 
 WITHDRAWN = ev.Withdrawn(NOW, SUBJECT, Channel.PAGE, None, delete_data=False)
 
@@ -111,7 +112,7 @@ def test_two_at_once_take_turns_and_only_one_withdraws(records_engine: Engine) -
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=PATIENCE)
     assert sorted(won) == [False, True]
 
 

@@ -36,6 +36,7 @@ from app.sdk.witness import WitnessSigner
 from app.store.leaves import LeafStore, Opening, SqlJournal, mentioned_ids, payload_bytes
 from consent.ports import Journal
 from consent.vocabulary import ControllerId, SubjectRef
+from tests.waiting import PATIENCE
 
 ATLAS, OTHER = ControllerId("atlas"), ControllerId("other")
 ANNA, BRUNO = SubjectRef("sub_" + "a" * 26), SubjectRef("sub_" + "b" * 26)
@@ -204,9 +205,9 @@ def test_many_writers_and_two_integrators(records_engine: Engine, hand: Hand, st
     with ThreadPoolExecutor(8) as pool:
         integrators = [pool.submit(integrate, own) for own in (store, other)]
         writers = [pool.submit(lambda: [write(records_engine, hand, 3) for _ in range(10)]) for _ in range(6)]
-        written = {e for writer in writers for ids in writer.result(timeout=60) for e in ids}
+        written = {e for writer in writers for ids in writer.result(timeout=PATIENCE) for e in ids}
         done.set()
-        total = sum(integrator.result(timeout=60) for integrator in integrators)
+        total = sum(integrator.result(timeout=PATIENCE) for integrator in integrators)
     total += store.integrate()
     assert total == len(written) == 180
     assert set(verified(store, Selection(About.ALL))) == written

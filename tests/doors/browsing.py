@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.doors.looks import Look
+from tests.waiting import PATIENCE
 
 CHROMIUM = "/usr/bin/chromium"
 ARGS = [
@@ -98,6 +99,7 @@ class Window:
 def window(browser: Browser, origin: str, **options: Any) -> Iterator[Window]:
     """A fresh context of the browser; options as Playwright's `new_context` has them."""
     context: BrowserContext = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE * 1_000)
     page, said = context.new_page(), list[str]()
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(f"error: {error}"))

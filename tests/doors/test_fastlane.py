@@ -39,6 +39,7 @@ from consent.events import Actor, ActorKind, Channel, SuspensionReason
 from tests.databases import sqlite_database
 from tests.doors.api_house import ISSUER, PURPOSE, READER, START, Agreed, ApiHouse
 from tests.doors.oauth_house import Component
+from tests.waiting import PATIENCE
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -495,7 +496,7 @@ class _Slow(BytesIO):
 
     def _come(self) -> None:
         self.asked.set()
-        assert self.sent.wait(20)
+        assert self.sent.wait(PATIENCE)
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._come()
@@ -518,7 +519,7 @@ def test_whoever_sends_slowly_keeps_nobody_else_from_writing(light: Both, path: 
     door_of: Any = light.lane if door == "lane" else light.full
     sender = threading.Thread(target=lambda: got.append(int(run_wsgi_app(door_of, environ)[1].split()[0])))
     sender.start()
-    assert slow.asked.wait(10)
+    assert slow.asked.wait(PATIENCE)
     light.at.withdraw(ana)  # a write, which waits for nobody
     assert not got
     slow.sent.set()

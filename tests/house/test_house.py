@@ -48,6 +48,13 @@ def test_ignores_and_excepts_name_what_they_mean() -> None:
     assert found == []
 
 
+def test_no_test_judges_by_the_clock_on_the_wall() -> None:
+    """A slow machine is no fault; speed is measured in bench/, as a ratio against a floor of the same run."""
+    spans = re.compile(r"perf_counter|process_time|thread_time|(monotonic|time\.time)(_ns)?\(\) - ")
+    found = [path for path in _tracked("tests/*.py") if path != Path(__file__) and spans.search(path.read_text())]
+    assert found == []
+
+
 @pytest.mark.parametrize("name", ["README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_the_usual_files_are_there(name: str) -> None:
     assert len((ROOT / name).read_text()) > 200

@@ -441,7 +441,7 @@ def erasure(run: Run, dpo: Browser, case: str, drill: Drill) -> None:
 
 
 def _certificate(run: Run, link: str) -> Page | None:
-    page = Page(httpx.get(link, timeout=20))
+    page = Page(httpx.get(link, timeout=60))
     return page if "retained" in page.marked else None
 
 

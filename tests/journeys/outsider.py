@@ -159,7 +159,7 @@ class Browser:
         self.locale = locale
         self.passkey: SoftwarePasskey | None = None
         self._http = httpx.Client(
-            base_url=origin, follow_redirects=True, timeout=20, headers={"Accept-Language": locale}
+            base_url=origin, follow_redirects=True, timeout=60, headers={"Accept-Language": locale}
         )
 
     def get(self, address: str, *, expect: int = 200) -> Page:
@@ -206,7 +206,7 @@ class Mailbox:
     def __init__(self, origin: str, *, old: bool = False) -> None:
         """With `old`, mail that lies there already counts as new."""
         self._origin = origin
-        self._http = httpx.Client(base_url=origin, timeout=20)
+        self._http = httpx.Client(base_url=origin, timeout=60)
         self._read: set[str] = set() if old else set(self._listed())
 
     def wait(self, pattern: str, patience: float = PATIENCE) -> str:

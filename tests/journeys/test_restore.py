@@ -75,7 +75,7 @@ def ready(origin: str, server: subprocess.Popen[str]) -> httpx.Response:
         assert time.monotonic() < ends, "it did not answer"
         assert server.poll() is None, server.stdout.read() if server.stdout else ""
         try:
-            return httpx.get(f"{origin}/health/ready", timeout=20)
+            return httpx.get(f"{origin}/health/ready", timeout=PATIENCE)
         except httpx.TransportError:
             time.sleep(0.1)
 
@@ -92,7 +92,7 @@ def asked_for_links(origin: str) -> str:
 
 
 def outbox(origin: str) -> str:
-    with httpx.Client(base_url=origin, timeout=20) as client:
+    with httpx.Client(base_url=origin, timeout=PATIENCE) as client:
         listed = client.get("/outbox").text
         return listed + "".join(client.get(mail).text for mail in re.findall(r'href="(/outbox/\w+)"', listed))
 
@@ -105,7 +105,7 @@ def test_restored_records_let_nobody_erased_in(said: dict[str, str], tmp_path: P
         assert answer.json()["checks"]["partitions"] is True
         assert "ana@example.org" not in asked_for_links(said["REGARD_ISSUER"])
         server.send_signal(signal.SIGTERM)
-        told, _ = server.communicate(timeout=60)
+        told, _ = server.communicate(timeout=PATIENCE)
     assert server.returncode == 0, f"whoever stops it hears that nothing was wrong: {told}"
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.cluster import free_port
-from tests.waiting import wait
+from tests.waiting import PATIENCE, wait
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON = 14
@@ -47,7 +47,7 @@ def running(said: Mapping[str, str], command: str) -> Iterator[subprocess.Popen[
 
 def lives(said: Mapping[str, str]) -> bool:
     try:
-        return httpx.get(f"{said['REGARD_ISSUER']}/health/ready", timeout=20).status_code == 200
+        return httpx.get(f"{said['REGARD_ISSUER']}/health/ready", timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -23,6 +23,7 @@ from app.vault.tombstones import Tombstone, Tombstones
 from app.wiring.vaults import terms_of
 from tests.databases import metadata
 from tests.mechanism.vaults import CONTROLLER, SetClock, open_vault, scope
+from tests.waiting import PATIENCE
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
@@ -198,7 +199,7 @@ def test_two_at_once_do_not_both_slip_through(keys_engine: Engine, tmp_path: Pat
     ready = threading.Barrier(4)
 
     def ask(subject: str) -> None:
-        ready.wait(10)
+        ready.wait(PATIENCE)
         town.erase(subject)
 
     with ThreadPoolExecutor(4) as pool:
