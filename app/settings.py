@@ -11,9 +11,10 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from app.sdk.notes import Algorithm, NoteError, Verifier
 
@@ -136,7 +137,7 @@ class SettingsFaultsError(ValueError):
 
 PREFIX = "REGARD_"
 _NOT_OURS = frozenset({"REGARD_CONFIG"})
-_DATABASE = re.compile(r"sqlite(?:\+pysqlite)?:///.+|postgresql\+psycopg://[^/\s]*/[^/?\s].*")
+_DATABASE = re.compile(r"sqlite(?:\+pysqlite)?:///.+|postgresql\+psycopg://[^/?#\s]*/[^/?\s].*")
 _KEY_RING = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+")
 
 
@@ -244,6 +245,7 @@ def _meaning(settings: Settings) -> list[str]:
         faults.append("REGARD_SMTP_USER: goes together with REGARD_SMTP_PASSWORD: both or neither")
     if settings.mail == "sendgrid" and not settings.sendgrid_key.reveal():
         faults.append("REGARD_SENDGRID_KEY: needed when REGARD_MAIL is sendgrid")
+    faults += _endpoint_faults("REGARD_SENDGRID_HOST", settings.sendgrid_host, settings)
     faults += _providers(settings) + _erasures(settings)
     return faults + (_production(settings) if settings.production else [])
 
@@ -382,7 +384,39 @@ def _production(settings: Settings) -> list[str]:
         faults.append("REGARD_KEYS_URL: production needs another role of the database server than the records")
     if settings.openbao_url.startswith("http://"):
         faults.append("REGARD_OPENBAO_URL: production needs https: root keys cross this wire")
-    return faults
+    return faults + [f"{PREFIX}{name.upper()}: {_CLEAR}" for name in _DATABASE_NAMES if _in_clear(settings, name)]
+
+
+_CLEAR = (
+    "production needs ?sslmode=verify-full&sslrootcert=FILE: what else there is also talks in clear, or with whoever "
+    "answers. A server on this machine is named by host=/FOLDER of its socket, or a loopback address"
+)
+
+
+def _in_clear(settings: Settings, name: str) -> bool:
+    """Return whether the link to a database may go over a network without TLS to a server whose name was proven.
+
+    `require` does not do: it encrypts for whoever stands between (operations.md section 2, "refuses plaintext links").
+    """
+    url = getattr(settings, name).reveal()
+    if not (url.startswith("postgresql") and _is_database(settings, name)):
+        return False
+    asked = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    return asked.get("sslmode") != ["verify-full"] and not _stays_here(urlsplit(url).hostname, asked)
+
+
+def _stays_here(host: str | None, asked: Mapping[str, list[str]]) -> bool:
+    """Return whether every host that the driver may try, by the address or its query, is a socket or the loopback."""
+    named = [*([host] if host else []), *asked.get("host", []), *asked.get("hostaddr", [])]
+    hosts = [one for each in named for one in each.split(",")]
+    return bool(hosts) and "service" not in asked and all(one.startswith("/") or _is_loopback(one) for one in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _role(url: Secret) -> tuple[str | None, int, str | None] | None:

@@ -74,6 +74,7 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
         "postgresql+psycopg://regard@db/",
         "postgresql+psycopg://regard@db:many/keys",
         "postgresql+psycopg://regard:s[cret@db/keys",
+        "postgresql+psycopg://localhost#cret@db/keys",
         "mysql://regard@db/keys",
     ],
 )
@@ -169,12 +170,68 @@ def test_what_a_key_provider_cannot_take_is_refused(wrong: dict[str, str]) -> No
     assert len(faults(wrong)) == 1
 
 
+PRODUCTION = {"REGARD_PRODUCTION": "yes", "REGARD_ISSUER": "https://regard.example", "REGARD_MAIL": "smtp"}
+PRODUCTION |= {"REGARD_SMTP_HOST": "mail.internal"}
+TLS = "?sslmode=verify-full&sslrootcert=/etc/ca.pem"
+
+
+@pytest.mark.parametrize("name", ["REGARD_RECORDS_URL", "REGARD_KEYS_URL"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "db/one",
+        "db.example:5432/one?sslmode=prefer",
+        "db/one?sslmode=disable",
+        "db/one?sslmode=require",
+        "db/one?sslmode=verify-ca",
+        "db/one?sslmode=verify-full&sslmode=disable",
+        "db/one?sslmode=",
+        "/one",
+        "localhost/one?host=db",
+        "db/one?host=/run/postgresql",
+        "127.0.0.1/one?hostaddr=192.0.2.7",
+        "localhost/one?host=/run/postgresql&host=db",
+        "localhost/one?host=localhost,db",
+        "localhost/one?service=far",
+        "localhost.example/one",
+    ],
+)
+def test_production_tells_no_database_anything_in_clear(name: str, where: str) -> None:
+    """operations.md section 2: production refuses plaintext links. What is not proven to be the server is a wiretap."""
+    said = {name: f"postgresql+psycopg://regard:sekret@{where}"}
+    assert faults({**PRODUCTION, **said}) == {name}
+    read_settings(said)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        f"db:5432/one{TLS}",
+        "db/one?application_name=regard&sslmode=verify-full",
+        "localhost/one",
+        "127.0.0.1:5432/one?sslmode=disable",
+        "[::1]/one",
+        "/one?host=/run/postgresql",
+        "localhost/one?host=/run/postgresql",
+    ],
+)
+def test_production_takes_a_proven_server_and_one_on_this_machine(where: str) -> None:
+    read_settings({**PRODUCTION, "REGARD_RECORDS_URL": f"postgresql+psycopg://regard@{where}"})
+
+
+@pytest.mark.parametrize("host", ["http://mail.example", "mail.example", "ftp://mail.example"])
+def test_the_mail_service_is_asked_over_tls(host: str) -> None:
+    sent = {**PRODUCTION, "REGARD_MAIL": "sendgrid", "REGARD_SENDGRID_KEY": "SG.k"}
+    assert faults({**sent, "REGARD_SENDGRID_HOST": host}) == {"REGARD_SENDGRID_HOST"}
+    read_settings({**sent, "REGARD_SENDGRID_HOST": "https://api.eu.sendgrid.com"})
+
+
 def test_production_wants_secret_links_and_a_role_for_the_keys_alone() -> None:
     sound = {"REGARD_PRODUCTION": "yes", "REGARD_ISSUER": "https://regard.example", "REGARD_MAIL": "smtp"}
-    sound |= {"REGARD_SMTP_HOST": "mail.internal", "REGARD_RECORDS_URL": "postgresql+psycopg://regard@db/records"}
-    one_role = {**sound, "REGARD_KEYS_URL": "postgresql+psycopg://regard:x@db:5432/keys"}
+    sound |= {"REGARD_SMTP_HOST": "mail.internal", "REGARD_RECORDS_URL": f"postgresql+psycopg://regard@db/records{TLS}"}
+    one_role = {**sound, "REGARD_KEYS_URL": f"postgresql+psycopg://regard:x@db:5432/keys{TLS}"}
     assert faults(one_role) == {"REGARD_KEYS_URL"}
     plain = {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_URL": "http://bao.internal:8200"}
-    keys = {"REGARD_KEYS_URL": "postgresql+psycopg://regard_keys@db/keys"}
+    keys = {"REGARD_KEYS_URL": f"postgresql+psycopg://regard_keys@db/keys{TLS}"}
     assert faults({**sound, **keys, **plain}) == {"REGARD_OPENBAO_URL"}
     read_settings({**sound, **keys, **SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao"})
