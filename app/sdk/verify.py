@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .evidence import Report, verify_bundle
 from .notes import NoteError
+from .printing import printable
 
 OK, FAULTY, UNREADABLE = 0, 1, 2
 
@@ -25,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         key = None if asked.key is None else _key_text(asked.key)
         report = verify_bundle(data, key, witnesses=[_key_text(text) for text in asked.witness])
     except (OSError, NoteError, UnicodeDecodeError) as fault:
-        print(f"cannot examine: {fault}", file=sys.stderr)
+        print(printable(f"cannot examine: {fault}"), file=sys.stderr)
         return UNREADABLE
-    print(json.dumps(as_data(report), ensure_ascii=False) if asked.json else as_text(report))
+    print(json.dumps(as_data(report)) if asked.json else as_text(report))
     return OK if report.ok else FAULTY
 
 
@@ -66,7 +67,7 @@ def as_data(report: Report) -> dict[str, object]:
 
 
 def as_text(report: Report) -> str:
-    """Return the report as lines for a person."""
+    """Return the report as lines for a person; what the file says cannot write to the terminal on its own."""
     lines = [f"{e.sequence:>9}  {e.at}  {e.kind}  {e.actor}  {e.id}" for e in (n.envelope for n in report.entries)]
     if report.checkpoint:
         lines.append(f"checkpoint: {report.checkpoint.origin}, {report.checkpoint.size} leaves")
@@ -76,7 +77,7 @@ def as_text(report: Report) -> str:
         lines.append("WARNING: checked with the key inside the file; bring the ledger's own key with --key")
     lines += [f"FAULT {fault.finding}: {fault.sentence}" for fault in report.faults]
     lines.append("everything holds" if report.ok else f"{len(report.faults)} fault(s)")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 if __name__ == "__main__":

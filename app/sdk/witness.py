@@ -44,6 +44,7 @@ from .notes import (
     signature_line,
     strict_base64,
 )
+from .printing import printable
 
 COSIGNED, REFUSED, UNREACHABLE = 0, 1, 2
 SEED_BYTES = 32
@@ -358,12 +359,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return COSIGNED
         return _cosign(asked, signer)
     except WitnessError as refused:
-        print(f"not cosigned: {refused}", file=sys.stderr)
+        print(printable(f"not cosigned: {refused}"), file=sys.stderr)
         return REFUSED
     except OSError as fault:
         print(f"cannot witness: {fault.filename or 'a file'}: {fault.strerror or fault}", file=sys.stderr)
     except (Unreachable, httpx.InvalidURL, NoteError, UnicodeDecodeError) as fault:
-        print(f"cannot witness: {fault}", file=sys.stderr)
+        print(printable(f"cannot witness: {fault}"), file=sys.stderr)
     return UNREACHABLE
 
 

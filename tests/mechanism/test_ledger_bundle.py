@@ -23,6 +23,7 @@ from app.ledger.checkpoint import NoteSigner, add_cosignature, witness_id
 from app.ledger.errors import LedgerCorrupted
 from app.ledger.tree import NodeId, extend, right_edge, root
 from app.sdk.evidence import (
+    Bundle,
     Entry,
     Envelope,
     EvidenceError,
@@ -31,6 +32,7 @@ from app.sdk.evidence import (
     instant_text,
     parse_canonical,
     verify_bundle,
+    write_bundle,
 )
 from app.sdk.notes import Algorithm, Signature, Verifier, cosigned_bytes, parse_note
 from app.sdk.verify import main
@@ -399,12 +401,34 @@ def test_the_command(ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([str(good), "--key", KEY[:-4] + "AAA="]) == 2
 
 
+def test_what_a_forger_wrote_cannot_hide_the_faults_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ledger.md: whoever examines a file sees each fault of it; ECMA-48 sequences could hide them."""
+    forger = NoteSigner("regard.example/ledger", b"\x08" * 32)
+    hidden, turned = "cmp_\x1b[8m\x9b2J\r\n", "led_\u202e0"
+    envelope = Envelope(0, turned, instant_text(START), "consent.given", hidden, "atlas", "aud_0", b"\0" * 32)
+    note = forger.checkpoint(1, envelope.leaf_hash())
+    file = tmp_path / "forged.json"
+    forged = Bundle(forger.verifier.text(), note, forger.sign("x\n"), (), (Entry(envelope, None),))
+    file.write_bytes(write_bundle(forged))
+    for words in ((), ("--json",)):
+        assert main([str(file), "--key", KEY, *words]) == 1
+        told = capsys.readouterr().out
+        assert [each for each in told if not each.isprintable() and each != "\n"] == []
+        assert "\\u202e0" in told
+    assert main([str(file), "--key", KEY]) == 1
+    assert "cmp_\\x1b[8m\\x9b2J\\r\\n" in capsys.readouterr().out
+    assert main([str(tmp_path / "\x1b[8m"), "--key", KEY]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_the_command_runs_from_a_copy_of_the_sdk_alone(ledger: Ledger, tmp_path: Path) -> None:
     """As the wheel `regard_sdk`: nothing of the service can be reached from where it runs."""
     package, original = tmp_path / "regard_sdk", Path(__file__).parents[2] / "app" / "sdk"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    for name in ("errors.py", "evidence.py", "merkle.py", "notes.py", "payloads.py", "verify.py"):
+    for name in ("errors.py", "evidence.py", "merkle.py", "notes.py", "payloads.py", "printing.py", "verify.py"):
         (package / name).write_bytes((original / name).read_bytes())
     (tmp_path / "b.json").write_bytes(ledger.bundle(CASE))
     ran = subprocess.run(

@@ -289,6 +289,7 @@ class Served:
     def __init__(self) -> None:
         self.ledger = Ledger(10)
         self.handed: list[bytes] = []
+        self.answer = (b"", 200)
         served = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -303,10 +304,10 @@ class Served:
 
             def do_POST(self) -> None:
                 served.handed.append(self.rfile.read(int(self.headers["Content-Length"])))
-                self._answer(b"")
+                self._answer(*served.answer)
 
-            def _answer(self, body: bytes) -> None:
-                self.send_response(200)
+            def _answer(self, body: bytes, status: int = 200) -> None:
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -413,6 +414,21 @@ def test_a_ledger_that_refuses_is_told_in_its_words() -> None:
         ledger.close()
 
 
+def test_what_a_ledger_answers_cannot_write_to_the_terminal(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ledger that lies to its witness could paint over what the command says (ECMA-48)."""
+    own = ["--name", "witness.example/w1", "--key", str(tmp_path / "w.key")]
+    main([*own, "--new-key"])
+    served.answer = (b'{"detail": "refused\\u001b[2K\\u009b8m\\r2 leaves"}', 422)
+    asked = [served.address, *own, "--ledger-key", SIGNER.verifier.text(), "--state", str(tmp_path / "s.json")]
+    capsys.readouterr()
+    assert main([*asked, "--submit"]) == UNREACHABLE
+    told = capsys.readouterr().err
+    assert told.endswith("/ledger/cosignatures: refused\\x1b[2K\\x9b8m\\r2 leaves\n")
+    assert told.removesuffix("\n").isprintable()
+
+
 def test_an_answer_that_is_no_proof_is_refused() -> None:
     for content in (b"x", b"[]", b'{"hashes": [1]}', b'{"hashes": ["!"]}'):
         transport = httpx.MockTransport(lambda _request, content=content: httpx.Response(200, content=content))
@@ -426,7 +442,7 @@ def test_it_runs_as_a_module_of_the_wheel(tmp_path: Path) -> None:
     package, original = tmp_path / "regard_sdk", Path(__file__).parents[2] / "app" / "sdk"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    for name in ("errors.py", "merkle.py", "notes.py", "witness.py"):
+    for name in ("errors.py", "merkle.py", "notes.py", "printing.py", "witness.py"):
         (package / name).write_bytes((original / name).read_bytes())
     words = [sys.executable, "-m", "regard_sdk.witness", "--name", "w.example", "--key", "w.key", "--new-key"]
     ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
