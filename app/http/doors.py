@@ -571,7 +571,7 @@ class Doors:
     origin: str
     """`https://host[:port]`, without a slash; the WebAuthn origin and the base of links in mail."""
     key: Secret
-    """Server key of forms, codes and counters; changing it ends pending forms and codes."""
+    """Server key of forms, codes and counters; changing it ends pending forms and sign-ins."""
     clock: Clock
     ids: Ids
     entropy: Callable[[int], bytes]

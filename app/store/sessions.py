@@ -44,6 +44,15 @@ class StoredSignIn:
     onward: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PendingSignIn:
+    """A sign-in that still opens something; its subject is None where the address is nobody's."""
+
+    subject: SubjectRef | None
+    controller: ControllerId
+    expires_at: datetime
+
+
 class SqlSessions:
     """Sessions by digest."""
 
@@ -175,6 +184,14 @@ class SqlSignIns:
     def peek(self, link_digest: str, now: datetime) -> bool:
         query = select(SignInRow.ref).where(SignInRow.link_digest == link_digest, *_open(now))
         return self._session.scalars(query).first() is not None
+
+    def pending(self, ref: str, now: datetime) -> PendingSignIn | None:
+        """Return it, or None once it was used, cancelled or is over."""
+        row = self._session.scalars(select(SignInRow).where(SignInRow.ref == ref, *_open(now))).first()
+        if row is None:
+            return None
+        subject = SubjectRef(row.subject) if row.subject else None
+        return PendingSignIn(subject, ControllerId(row.controller), row.expires_at)
 
     def redeem_link(self, link_digest: str, now: datetime) -> StoredSignIn | None:
         query = select(SignInRow.ref).where(SignInRow.link_digest == link_digest)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app import policyfiles
 from app.calendars import Calendars
+from app.http.places import Places
 from app.machine import RandomIds, SystemClock
 from app.metrics import Metrics
 from app.profiles import HOUSE, Profiles
@@ -32,7 +33,7 @@ from app.vault.core import Vault
 from app.vault.errors import ProviderUnavailable
 from app.vault.keys import KeyClass, Scope
 from app.wiring.casework import Casework
-from app.wiring.consentwork import consent_work
+from app.wiring.consentwork import consent_work, forms_key
 from app.wiring.founding import ProviderRefused, SchemaBehind, WorkerRunning, found, look, refuse_one_database
 from app.wiring.ledgerkeys import ledger_signer
 from app.wiring.mail import hand_over_to, mailer
@@ -46,6 +47,7 @@ from app.workflows.consents import ConsentWork
 from app.workflows.durable import DurableWork, Handler
 from app.workflows.integrating import Integrator
 from app.workflows.mail import Postman
+from app.workflows.signins import SignInMail
 from consent.policy import Policy
 from consent.vocabulary import ControllerId, SubjectRef
 from dsar.practice import read_practice
@@ -166,6 +168,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     signing = {"seal_key": sealer.seal_key, "open_key": sealer.open_key}
     consentwork = consent_work(settings, units, policy, vault, profiles=profiles, **signing)
     work.register(consentwork.handlers())
+    work.register(_sign_in_mail(settings, units, policy, profiles).handlers())
     restoring = Restoring(
         units,
         vault,
@@ -213,6 +216,11 @@ def _postman(units: Units, seals: OwnSeals, settings: Settings, casework: Casewo
     handing = hand_over_to(mailer(settings, units.clock))
     told = {"sent": casework.mail_sent, "lost": casework.mail_lost}
     return Postman(units.reading, units.writing, seals.open_mail, handing, clock=units.clock, **told)
+
+
+def _sign_in_mail(settings: Settings, units: Units, policy: Policy, profiles: Profiles) -> SignInMail:
+    places = Places(settings.issuer, forms_key(settings))
+    return SignInMail(units.writing, policy, units.clock, profiles, places)
 
 
 def migrate(settings: Settings) -> None:

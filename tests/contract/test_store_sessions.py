@@ -110,6 +110,8 @@ def test_a_link_ends_after_fifteen_minutes_and_by_a_newer_one(session: Session) 
     _start(session, "s1")
     _start(session, "other", BEA)
     _start(session, "s2")
+    assert [sign_ins.pending(ref, NOW) is None for ref in ("s1", "s2")] == [True, False], "for which a mail is written"
+    assert sign_ins.pending("s2", NOW + QUARTER) is None
     assert sign_ins.redeem_link("link-s1", NOW) is None
     assert sign_ins.redeem_link("link-s2", NOW + QUARTER) is None
     assert sign_ins.redeem_link("link-other", NOW) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.factory import create_app
 from app.http.doors import ClientActor, Doors, Limits
 from app.http.passkeys import issue_code
+from app.http.places import Places
 from app.machine import RandomIds
 from app.profiles import Profile
 from app.settings import Secret, read_settings
@@ -24,6 +25,7 @@ from app.store.passkeys import StoredStaff
 from app.store.unit import RecordsUnit
 from app.wiring import House, build
 from app.wiring.rooms import DoorCopies, certificate_pdfs, certificates_of, door_desk
+from app.workflows.signins import WRITE, SignInMail
 from consent.vocabulary import ControllerId, Locale, SubjectRef
 from tests.databases import found_deployment
 from tests.journeys.software_passkey import SoftwarePasskey
@@ -97,6 +99,14 @@ class Unit(RecordsUnit):
         super().commit()
         self._town.letters += self.mail_queue.queued  # type: ignore[attr-defined]
         self._town.jobs += self.work.queued  # type: ignore[attr-defined]
+        self._town.write_sign_ins(self.work.queued)  # type: ignore[attr-defined]
+
+
+class Straight:
+    """Runs each step of durable work at once."""
+
+    def run(self, _name: str, effect: Any) -> Any:
+        return effect()
 
 
 class NoTokens:
@@ -138,6 +148,14 @@ class Town:
 
     def unit(self) -> Unit:
         return Unit(self, Session(self.house.records))
+
+    def write_sign_ins(self, queued: Sequence[tuple[str, str]]) -> None:
+        """Carry out what the doors asked for when somebody signed in by mail."""
+        places = Places(self.doors.origin, self.doors.key)
+        work = SignInMail(self.unit, self.house.policy, self.clock, self.house.profiles, places)
+        for kind, ref in queued:
+            if kind == WRITE:
+                work.write(ref, Straight())
 
     def app(self, *blueprints: Any) -> Flask:
         return create_app(self.doors, blueprints)

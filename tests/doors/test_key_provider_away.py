@@ -14,8 +14,10 @@ import pytest
 
 from app.sdk.scopes import Scope
 from app.vault.keys import Target
+from app.wiring import House
+from app.workflows.signins import WRITE
 from tests.doors.api_house import BALANCES, HOLDER, ISSUER, PURPOSE, READER, unb64
-from tests.doors.bad_input_house import BadHouse, bad_house
+from tests.doors.bad_input_house import BadHouse, Straight, bad_house
 
 AWAY = "key_provider_unavailable"
 
@@ -174,6 +176,42 @@ def test_pages_that_open_a_profile_say_so_in_the_person_s_language(scene: Scene,
     scene.come_back()
     assert house.visit("GET", f"/{locale}/me", "ana").status_code == 200
     assert house.visit("POST", withdraw, "ana", data=house.form("ana")).status_code == 303
+
+
+def test_signing_in_by_mail_tells_nobody_who_is_known(scene: Scene) -> None:
+    """Consent rule 31: the same answer for every address, at the same cost; an outage delays the mail, no more."""
+    house, at = scene.house, scene.house.at.house
+    scene.forget()
+    house.at.clock.forward(minutes=6)  # no person's key is in memory any more
+    house.visit("POST", "/en/sign-in", "sam", data=house.form("sam", email="first@example.org"))  # the index key is
+    scene.leave()
+    asked = ("nobody@example.org", "ana@example.org", "else@example.org")
+    answers = [house.visit("POST", "/en/sign-in", "sam", data=house.form("sam", email=email)) for email in asked]
+    assert [(one.status_code, one.location) for one in answers] == [(303, "/en/sign-in/sent")] * 3
+    assert len({one.data for one in answers}) == 1
+    work = _sign_in_work(at)
+    assert len(work) == 4, "for every address alike"
+    writing = at.work._handlers[WRITE]
+    for ref in work:
+        writing(ref, Straight())
+    assert _sign_in_mail(at) == 0, "nothing opens"
+    again = sorted(set(_sign_in_work(at)) - set(work))
+    assert [ref.rpartition("/")[2] for ref in again] == ["2"], "the known one is tried again"
+    scene.come_back()
+    writing(again[0], Straight())
+    assert _sign_in_mail(at) == 1
+
+
+def _sign_in_work(at: House) -> list[str]:
+    with at.records.connect() as connection:
+        schema = "dbos." if connection.dialect.name == "postgresql" else ""
+        found = connection.exec_driver_sql(f"SELECT workflow_uuid FROM {schema}workflow_status").scalars().all()
+    return sorted(one.removeprefix(f"{WRITE}:") for one in found if one.startswith(f"{WRITE}:"))
+
+
+def _sign_in_mail(at: House) -> int:
+    with at.records.connect() as connection:
+        return list(connection.exec_driver_sql("SELECT kind FROM queued_mail").scalars()).count("sign-in")
 
 
 def test_what_needs_no_key_goes_on(scene: Scene) -> None:

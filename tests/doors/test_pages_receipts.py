@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from app.http.pages.agreements import stop_path
-from app.http.places import Places
+from app.http.places import Places, link_for
 from app.receipts import TYPE
 from app.vault.keys import Target
 from consent import usecases
@@ -235,6 +235,8 @@ def test_addresses_in_mails_are_those_of_the_pages(town: Town, app: Flask, agree
 
         assert places.agreement(agreed.id, Locale.PT) == page("agreements.shown", consent=agreed.id)
         assert places.withdraw(agreed.id, Locale.PT) == page("agreements.stop_page", consent=agreed.id)
+        link = link_for(town.doors.key, "sgn_1")
+        assert places.sign_in("sgn_1", Locale.PT) == page("signin.confirm", token=link)
         assert places.privacy(Locale.PT) == page("privacy.shown")
         mine = page("receipts.shown", consent=agreed.id, receipt="rcp_1")
         assert places.receipt(agreed.id, "rcp_1", Locale.PT) == mine

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from app import letters
-from app.http import signin
 from app.http.doors import Limits
 from app.http.onward import own_path
 from app.http.passkeys import CODE_LETTERS
+from app.http.places import CODE_DIGITS
 from app.profiles import Profile
 from consent.vocabulary import Locale
 from tests.doors.pages_house import (
@@ -456,6 +456,6 @@ def test_after_a_recovery_a_passkey_cools(town: Town, visitor: Visitor) -> None:
 
 
 def test_the_secret_codes_are_derived_not_stored() -> None:
-    assert signin.CODE_DIGITS == 8
+    assert CODE_DIGITS == 8
     assert len(set(CODE_LETTERS)) == 30
     assert not set("ILOU01") & set(CODE_LETTERS), "no letter is taken for another"

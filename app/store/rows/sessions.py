@@ -1,7 +1,7 @@
 """Sessions, pending sign-ins, passkey enrolment codes and guess counters: digests only, nothing that opens anything.
 
 A stolen copy of these tables signs nobody in: the secrets behind the digests are 128 random bits and more, and the
-short codes of a sign-in are derived from a server key and stored nowhere.
+link and short code of a sign-in are derived from a server key and stored nowhere.
 """
 
 from __future__ import annotations
