@@ -13,8 +13,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -66,9 +66,14 @@ class Tombstones:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failed = False
+        self._left: _Left | None = None
 
     def append(self, stones: Sequence[Tombstone]) -> None:
-        """Add those that are not there yet and make them durable; raises `DurabilityLost`, `TombstonesDamaged`."""
+        """Add those that are not there yet and make them durable; raises `DurabilityLost`, `TombstonesDamaged`.
+
+        Reads the log when it is not as this process left it, which the file's times, size and number tell: in a second
+        append, and in the hundred thousandth, only its last line.
+        """
         self._change(lambda handle: self._add(handle, stones))
 
     def found(self, random: Random) -> None:
@@ -112,7 +117,7 @@ class Tombstones:
         """
         try:
             with self._path.open("rb") as log:
-                reached = _walk(log, {mark.upto for mark in marks})
+                reached = _reached(log, {mark.upto for mark in marks})
         except FileNotFoundError:
             raise TombstonesLost from None
         if any(reached.get(mark.upto) != mark.check for mark in marks):
@@ -136,17 +141,68 @@ class Tombstones:
         except FileNotFoundError:
             raise TombstonesLost from None
 
-    @staticmethod
-    def _add(handle: int, stones: Sequence[Tombstone]) -> None:
-        whole = os.pread(handle, os.fstat(handle).st_size, 0)
-        present, check, end = _parse(whole)
-        lines = b""
-        for stone in (stone for stone in stones if stone not in set(present)):
-            line, check = _line(asdict(stone), check)
-            lines += line
-        if end < len(whole):
-            os.ftruncate(handle, end)
-        _write(handle, lines, end)
+    def _add(self, handle: int, stones: Sequence[Tombstone]) -> None:
+        left, self._left = self._left, None  # whatever fails below, the next append reads all of the log
+        chain = left.chain if left is not None and _untouched(handle, left) else _read_chain(handle)
+        at = chain.end
+        lines = b"".join(chain.add(stone) for stone in stones)
+        if at < os.fstat(handle).st_size:
+            os.ftruncate(handle, at)
+        _write(handle, lines, at)
+        self._left = _Left(_stamp(handle), chain)
+
+
+@dataclass(slots=True)
+class _Chain:
+    """A log whose every line was seen to be chained to the one before: its end, last checksum, a digest of each line.
+
+    Digests, because a process that serves for years need not hold who was erased, nor a kilobyte for each.
+    """
+
+    end: int = 0
+    check: str = ""
+    held: set[bytes] = field(default_factory=set)
+
+    def add(self, stone: Tombstone) -> bytes:
+        """Return the line to append; nothing for one that is there already."""
+        body = _body(asdict(stone))
+        digest = sha256(body).digest()
+        if digest in self.held:
+            return b""
+        line, self.check = _closed(body, self.check)
+        self.end += len(line)
+        self.held.add(digest)
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A log as this process left it: what is told of its file, and its chain."""
+
+    stamp: tuple[int, ...]
+    chain: _Chain
+
+
+def _stamp(handle: int) -> tuple[int, ...]:
+    """Return what changes with a file: whoever replaces, cuts or edits it leaves another one."""
+    told = os.fstat(handle)
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns
+
+
+def _untouched(handle: int, left: _Left) -> bool:
+    # Some kernels' file times tick every few milliseconds: the last line is compared as well, so that in no case
+    # something is chained to a line that is not there.
+    last = (left.chain.check.encode() + _CHECK_END) if left.chain.end else b""
+    return _stamp(handle) == left.stamp and os.pread(handle, len(last), left.chain.end - len(last)) == last
+
+
+def _read_chain(handle: int) -> _Chain:
+    """Read all of a log; raises `TombstonesDamaged`."""
+    chain = _Chain()
+    with open(handle, "rb", closefd=False) as log:
+        for chain.end, body, chain.check in _chained(log):
+            chain.held.add(sha256(body).digest())
+    return chain
 
 
 def _pass(log: BinaryIO, mark: Mark) -> None:
@@ -159,20 +215,23 @@ def _pass(log: BinaryIO, mark: Mark) -> None:
         raise TombstonesLost
 
 
-def _walk(log: BinaryIO, stops: Collection[int]) -> dict[int, str]:
-    """Check the chain as it is written, byte for byte; return the checksums of the lines that end at the stops."""
-    at, check = 0, b""
-    reached = {at: ""}
+def _chained(log: BinaryIO) -> Iterator[tuple[int, bytes, str]]:
+    """Check the chain as it is written, byte for byte; yield where each whole line ends, its body, its checksum."""
+    at, check = 0, ""
     for line in log:
         if not line.endswith(b"\n"):
             break  # never acknowledged
-        check = sha256(check + line[:-_CHECK] + b"}").hexdigest().encode()
-        if line[-_CHECK:] != _CHECK_BEGIN + check + _CHECK_END:
+        body = line[:-_CHECK] + b"}"
+        expected, check = _closed(body, check)
+        if line != expected:
             raise TombstonesDamaged
         at += len(line)
-        if at in stops:
-            reached[at] = check.decode()
-    return reached
+        yield at, body, check
+
+
+def _reached(log: BinaryIO, stops: Collection[int]) -> dict[int, str]:
+    """Return the checksums of the lines that end at the stops; raises `TombstonesDamaged` for any line."""
+    return {0: ""} | {at: check for at, _, check in _chained(log) if at in stops}
 
 
 def _name(handle: int, name: str) -> None:
@@ -218,6 +277,14 @@ def _stone(found: dict[str, Any]) -> Tombstone:
 
 
 def _line(said: dict[str, Any], before: str) -> tuple[bytes, str]:
-    body = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    check = sha256((before + body).encode()).hexdigest()
-    return body[:-1].encode() + b',"check":"' + check.encode() + b'"}\n', check
+    return _closed(_body(said), before)
+
+
+def _body(said: dict[str, Any]) -> bytes:
+    return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _closed(body: bytes, before: str) -> tuple[bytes, str]:
+    """Return the line of a body, with its checksum, and that checksum."""
+    check = sha256(before.encode() + body).hexdigest()
+    return body[:-1] + _CHECK_BEGIN + check.encode() + _CHECK_END, check

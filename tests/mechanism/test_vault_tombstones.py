@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,13 @@ def stone(number: int) -> Tombstone:
     return Tombstone(
         f"era_{number}", "2026-03-01T12:00:00+00:00", "ctl", f"sub_{number}", KeyClass.DATA, True, "ab", ("cd",)
     )
+
+
+def edited(path: Path, content: bytes) -> None:
+    """Somebody else's change, in place; a second later, because file times of older kernels tick slowly."""
+    before = path.stat().st_mtime_ns
+    path.write_bytes(content)
+    os.utime(path, ns=(before, before + 10**9))
 
 
 @pytest.fixture
@@ -59,7 +69,7 @@ def test_damage_in_the_middle_is_seen(path: Path, damage: str) -> None:
         "swap": [lines[1], lines[0], lines[2]],
         "garbage": [lines[0], b"not json\n", *lines[1:]],
     }[damage]
-    path.write_bytes(b"".join(broken))
+    edited(path, b"".join(broken))
     with pytest.raises(TombstonesDamaged):
         stones.read()
     with pytest.raises(TombstonesDamaged):
@@ -77,6 +87,102 @@ def test_a_disk_that_fails_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.undo()
     with pytest.raises(DurabilityLost):
         stones.append([stone(1)])
+
+
+# Appending to a long log
+
+
+def hashes(path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many checksums and digests the second append takes on a log of so many stones."""
+    stones, taken = Tombstones(path), 0
+    stones.append([stone(number) for number in range(count)])
+
+    def counted(content: bytes) -> Any:
+        nonlocal taken
+        taken += 1
+        return sha256(content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.vault.tombstones.sha256", counted)
+        stones.append([stone(count), stone(0)])
+    assert Tombstones(path).read()[-1] == stone(count), "and the one that is there already is not added"
+    return taken
+
+
+def test_an_append_costs_the_same_whatever_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vault.md section 7: an erasure has a second, after years too; all of the log is read where its reader serves."""
+    few, many = (hashes(path.with_name(f"log_{count}"), count, monkeypatch) for count in (2, 2_000))
+    assert few == many <= 4
+
+
+def test_two_processes_take_turns(path: Path) -> None:
+    ours, theirs = Tombstones(path), Tombstones(path)
+    for number in range(0, 12, 3):
+        ours.append([stone(number), stone(number + 1)])
+        theirs.append([stone(number + 1), stone(number + 2)])
+    assert ours.read() == tuple(stone(number) for number in range(12)), "each knows what the other added"
+    ours.verify(START)
+
+
+def test_processes_that_append_at_once_lose_and_double_nothing(path: Path) -> None:
+    logs = [Tombstones(path) for _ in range(3)]
+
+    def add(number: int) -> None:
+        logs[number % 3].append([stone(number // 2), stone(number // 2 + 1)])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(add, range(60)))
+    Tombstones(path).verify(START)
+    found = [each.erasure for each in Tombstones(path).read()]
+    assert sorted(found) == sorted(f"era_{number}" for number in range(31))
+
+
+def test_what_was_put_in_the_logs_place_is_gone_on_from(path: Path) -> None:
+    """An older copy of it, or another log: chained to the line that is there, and what it lacks is added again."""
+    stones, other = Tombstones(path), path.with_name("other")
+    stones.append([stone(1)])
+    old = path.read_bytes()
+    stones.append([stone(2)])
+    edited(path, old)
+    stones.append([stone(2), stone(3)])
+    assert stones.read() == (stone(1), stone(2), stone(3))
+    Tombstones(other).append([stone(7), stone(8), stone(9)])
+    assert other.stat().st_size == path.stat().st_size
+    other.replace(path)
+    stones.append([stone(3)])
+    assert stones.read() == (stone(7), stone(8), stone(9), stone(3))
+    path.unlink()
+    stones.append([stone(4)])
+    assert stones.read() == (stone(4),)
+
+
+def test_what_a_killed_process_left_is_dropped_by_another(path: Path) -> None:
+    stones = Tombstones(path)
+    stones.append([stone(1)])
+    whole = path.read_bytes()
+    Tombstones(path).append([stone(2)])
+    for torn in (len(whole) + 1, path.stat().st_size - 1):
+        edited(path, path.read_bytes()[:torn])
+        stones.append([stone(3)])
+        assert stones.read() == (stone(1), stone(3))
+        path.write_bytes(whole)
+        Tombstones(path).append([stone(2)])
+
+
+def test_an_append_that_failed_leaves_nothing_believed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ended it: what was not written is not taken for written by the next one."""
+    stones = Tombstones(path)
+    stones.append([stone(1)])
+
+    def killed(_handle: int, _lines: bytes, _at: int) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stones.append([stone(2)])
+    stones.append([stone(2), stone(3)])
+    assert stones.read() == (stone(1), stone(2), stone(3))
 
 
 # Marks
