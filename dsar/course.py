@@ -148,6 +148,11 @@ def _acknowledgeable(case: Case) -> bool:
     return case.state not in (State.APPROVAL, State.DISPATCHING, State.DISPATCHED, State.RECIPIENTS_NOTIFIED)
 
 
+def _acknowledged(_case: Case) -> Next:
+    """Told that it came, and not proved enough: only a person may ask who it is (dsar rules 24, 60)."""
+    return Next(Turn.STAFF, reason="proof_needed")
+
+
 def _verified(case: Case) -> Next:
     searched = any(line.right in SEARCHING for line in case.lines.values())
     return Next(Turn.SEARCH if searched else Turn.REVIEW)
@@ -176,6 +181,7 @@ def _dispatched(case: Case) -> Next:
 
 
 _NEXT: Mapping[State, Callable[[Case], Next]] = {
+    State.ACKNOWLEDGED: _acknowledged,
     State.VERIFIED: _verified,
     State.REVIEW: _reviewed,
     State.DISPATCHED: _dispatched,

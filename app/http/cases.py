@@ -60,21 +60,28 @@ def chosen(values: Sequence[str]) -> tuple[Right, ...]:
     return tuple(right for right in ORDER if right.value in values) if set(values) <= known else ()
 
 
-def require_level(desk: Desk, rights: Sequence[Right]) -> None:
+def require_level(desk: Desk, unit: DoorUnit, rights: Sequence[Right]) -> None:
     """Raise StepUpNeeded when this session proves less than one of the rights needs, and never more (dsar rule 26).
 
-    An e-mail session is L1, a passkey session L3; what needs L4 is taken in all the same and staff ask for the rest.
+    A passkey session is L3; what needs L4 is taken in all the same and staff ask for the rest.
     """
-    needed = max(needed_level(desk, right) for right in rights)
-    if _session().level < min(needed, Level.PASSKEY):
+    if not strong() and any(needs_passkey(desk, unit, right) for right in rights):
         raise StepUpNeeded(Level.PASSKEY)
 
 
-def needed_level(desk: Desk, right: Right) -> int:
-    """Return the level a right needs at this controller (dsar rules 1.3)."""
-    about = identity.Circumstances(CaseKind.SUBJECT, desk.clock.now())
-    sensitivity = identity.sensitivity(desk.policy, current_controller())
-    return int(identity.needed_level(right, sensitivity, desk.policy, desk.practice, about))
+def needs_passkey(desk: Desk, unit: DoorUnit, right: Right) -> bool:
+    """Say whether a link by e-mail does not do for a right: it is L1, to a new address L0 (dsar rules 26, 27)."""
+    proof, now = _link(unit), desk.clock.now()
+    verdict = identity.enough(
+        right,
+        identity.sensitivity(desk.policy, current_controller()),
+        [proof],
+        now,
+        policy=desk.policy,
+        practice=desk.practice,
+        about=identity.Circumstances(CaseKind.SUBJECT, now),
+    )
+    return isinstance(verdict, identity.Lacking)
 
 
 def open_request(rights: tuple[Right, ...], text: str) -> Opened:
@@ -92,7 +99,7 @@ def _open(rights: tuple[Right, ...], text: str) -> Opened:
     of = doors()
     with of.unit() as unit:
         desk = of.desk(unit)
-        require_level(desk, rights)
+        require_level(desk, unit, rights)
         opened = open_case(desk, _intake(desk, unit, rights, text))
         unit.commit()
     return opened
@@ -114,12 +121,17 @@ def _intake(desk: Desk, unit: DoorUnit, rights: tuple[Right, ...], text: str) ->
 
 def _proofs(unit: DoorUnit) -> tuple[Proof, ...]:
     """Return what this session proves: its passkey, else the link that opened it (dsar rules 25-27)."""
-    session, now = _session(), doors().clock.now()
+    session = _session()
     if session.level >= Level.PASSKEY and session.credential is not None and session.proven_at is not None:
         added = _added_at(unit, session)
         return (Proof(Method.PASSKEY, session.proven_at, session.credential, added),) if added is not None else ()
+    return (_link(unit),)
+
+
+def _link(unit: DoorUnit) -> Proof:
+    """Return what the link proves that opened a session."""
     known = unit.subjects.known_since(current_subject(), "email")
-    return (Proof(Method.EMAIL_LINK, now, f"email:{session.person}", known),)
+    return Proof(Method.EMAIL_LINK, doors().clock.now(), f"email:{_session().person}", known)
 
 
 def _added_at(unit: DoorUnit, session: SessionFacts) -> datetime | None:

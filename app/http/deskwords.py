@@ -66,6 +66,7 @@ def waits_because(code: str) -> str:
     """Return why a case no longer goes by itself; an unknown code is shown as it is."""
     words: Mapping[str, str] = {
         "returned": gettext("It was sent back by whoever had to approve it."),
+        "proof_needed": gettext("It is not proved enough who asks: a colleague has to see to it."),
         "decision_needed": gettext("A colleague has to decide: the service may not."),
         "deed_needed": gettext("A colleague has to do what was decided and note it."),
         "reply_bounced": gettext("A reply came back: a colleague has to find another way."),

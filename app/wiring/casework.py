@@ -59,6 +59,7 @@ _PURGED = 200
 """Copies in one sweep: what is left waits a minute."""
 _MOVING = (
     State.RECEIVED,
+    State.ACKNOWLEDGED,
     State.VERIFIED,
     State.SEARCHING,
     State.REVIEW,

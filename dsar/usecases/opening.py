@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from consent.vocabulary import ControllerId, Locale, PartyId, SubjectRef
 from dsar import errors
 from dsar import events as e
 from dsar.case import Case
+from dsar.identity import Enough, Lacking
 from dsar.ports import Desk
 from dsar.proofs.shape import Proof
+from dsar.usecases.asking import prove_identity
 from dsar.usecases.limiting import bind_limits
-from dsar.usecases.writing import dates_of, verified_if_enough, write
+from dsar.usecases.writing import dates_of, identity_of, verified_if_enough, write
 from dsar.vocabulary import Actor, CaseId, CaseKind, Channel, LineId, Right
 
 SERVED = frozenset({CaseKind.SUBJECT, CaseKind.REPRESENTATIVE})
@@ -102,7 +104,22 @@ def _already(desk: Desk, intake: Intake, right: Right) -> AlreadyOpen | None:
         channel=intake.channel,
     )
     case = write(desk, desk.cases.get(found), reminder)
+    for proof in _proving_more(desk, intake, case):
+        prove_identity(desk, case.id, proof, intake.by)
     return AlreadyOpen(right, found, dates_of(desk, case).due_strict)
+
+
+def _proving_more(desk: Desk, intake: Intake, case: Case) -> tuple[Proof, ...]:
+    """Return what came with a request that is asked again, where a line lacked just that (dsar rules 9, 26, 27).
+
+    It has to be known since before the case was received. A representative's proofs are for the case they opened.
+    """
+    if not intake.kind is case.kind is CaseKind.SUBJECT:
+        return ()
+    more = replace(case, proofs=(*case.proofs, *intake.proofs))
+    lacking = [line for line in case.lines.values() if isinstance(identity_of(desk, case, line), Lacking)]
+    does = any(isinstance(identity_of(desk, more, line), Enough) for line in lacking)
+    return intake.proofs if does else ()
 
 
 def _open(desk: Desk, intake: Intake, rights: tuple[Right, ...]) -> Case:

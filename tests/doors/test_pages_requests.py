@@ -206,6 +206,7 @@ def test_only_what_needs_more_than_the_mailbox_asks_for_the_passkey(
 ) -> None:
     """Dsar rules 7, 8, 26 and section 1.3: never more proof than the right needs, never less."""
     town.enrol()
+    town.clock.forward(days=31)  # an address known for less proves less (dsar rule 27)
     visitor.sign_in(town)
     answer = visitor.get(f"{CHECK}?right={right}")
     if right in {"marketing_objection", "withdrawal", "restriction"}:
@@ -215,6 +216,28 @@ def test_only_what_needs_more_than_the_mailbox_asks_for_the_passkey(
     else:
         assert answer.status_code == 303
         assert answer.location.startswith("/en/me/step-up?next=/en/me/requests/new/check")
+
+
+def test_an_address_known_for_days_asks_for_the_passkey_instead_of_waiting_in_silence(
+    town: Town, visitor: Visitor, work: Work
+) -> None:
+    """Dsar rules 26, 27, 51: it proves one level less; said before anything is sent, and with a passkey it binds."""
+    subject = town.enrol()
+    passkey = strong(town, visitor, subject)
+    visitor.post("/sign-out", page="/me")
+    town.clock.forward(days=3)
+    visitor.sign_in(town)
+    needed = re.split(r"<li>", visitor.get("/me/requests/new").get_data(as_text=True))
+    assert [("Needs your passkey." in each) for each in needed if 'value="restriction"' in each] == [True]
+    assert [("Needs your passkey." in each) for each in needed if 'value="withdrawal"' in each] == [False]
+    asked = visitor.get(f"{CHECK}?right=restriction")
+    assert (asked.status_code, send(visitor, "restriction", at=f"{CHECK}?right=withdrawal").status_code) == (303, 403)
+    with work.desk() as desk:
+        assert desk.cases.of_subject(town.house.controller, subject) == []
+    fresh(town, visitor, passkey)
+    assert work.case(ask(visitor, "restriction")).state is State.VERIFIED
+    with work.desk() as desk:
+        assert len(desk.agreements.limits.restrictions(town.house.controller, subject)) == 1
 
 
 def test_a_form_from_an_e_mail_session_opens_nothing(town: Town, visitor: Visitor, work: Work) -> None:

@@ -142,6 +142,12 @@ def test_what_has_to_be_weighed_is_left_to_people(right) -> None:
     assert (taken.turn, taken.reason) == (Turn.STAFF, "decision_needed")
 
 
+def test_who_is_not_proved_to_be_the_person_once_acknowledged_is_left_to_people() -> None:
+    """Dsar rules 24, 60: no robot asks for a proof, and nobody waits in silence."""
+    taken = course.next_step(case(State.ACKNOWLEDGED, Line(COPY, Right.RESTRICTION)), Facts(now=NOW))
+    assert (taken.turn, taken.reason) == (Turn.STAFF, "proof_needed")
+
+
 @pytest.mark.parametrize("right", [Right.WITHDRAWAL, Right.MARKETING_OBJECTION])
 def test_what_cannot_be_refused_is_granted_and_carried_out(right) -> None:
     """Dsar rules 7, 8."""

@@ -30,6 +30,7 @@ from dsar.vocabulary import (
     SYSTEM,
     Actor,
     CaseId,
+    CaseKind,
     Channel,
     DoubtCode,
     Ground,
@@ -197,6 +198,33 @@ def test_nothing_binds_before_the_proof_the_right_needs(desk) -> None:  # dsar r
     assert objected(session, desk) == {AUDIT}
     assert len(desk.agreements.limits.restrictions(BANK, ANNA)) == 1
     assert set(lines) == {Right.OBJECTION, Right.RESTRICTION}
+
+
+@pytest.mark.parametrize(
+    ("changes", "since", "binds"),
+    [
+        ({}, START - timedelta(days=2), True),
+        ({}, START + timedelta(hours=1), False),  # enrolled after the request came: rule 27
+        ({"kind": CaseKind.REPRESENTATIVE}, START - timedelta(days=2), False),
+    ],
+)
+def test_asked_again_with_a_better_proof_it_binds_in_the_case_that_is_open(desk, changes, since, binds) -> None:
+    """Dsar rules 9, 26, 27, 51: linked, no second case; a representative proves nothing in the person's own case."""
+    desk, session = desk
+    young = email(START, START - timedelta(days=3))
+    case, _ = opened(desk, Right.RESTRICTION, proofs=(young,))
+    at(desk, START + timedelta(hours=2))
+    again = {"controller": BANK, "subject": ANNA, "rights": (Right.RESTRICTION,), "channel": Channel.SPACE}
+    again |= {"received_at": desk.clock.now(), "locale": Locale.FR, "by": ME}
+    usecases.open_case(desk, Intake(**again, proofs=(replace(young, at=desk.clock.now()),)))
+    assert not restricted(session, desk)
+    asked = usecases.open_case(desk, Intake(**again, **changes, proofs=(passkey(desk.clock.now(), since),)))
+    assert (asked.case, [one.case for one in asked.already]) == (None, [case])
+    assert restricted(session, desk) is binds
+    found = desk.cases.get(case)
+    assert (found.state is State.VERIFIED, len(found.proofs)) == (binds, 2 if binds else 1)
+    usecases.open_case(desk, Intake(**again, **changes, proofs=(passkey(desk.clock.now(), since),)))
+    assert desk.cases.get(case).proofs == found.proofs, "said once"
 
 
 def test_a_stranger_restricts_nobody(desk) -> None:

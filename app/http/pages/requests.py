@@ -52,7 +52,7 @@ def _choice(picked: Sequence[Right], *, error: bool = False) -> str:
     of = doors()
     with of.reading() as unit:
         desk = of.desk(unit)
-        strong = [right for right in cases.ORDER if cases.needed_level(desk, right) > Level.LINK]
+        strong = [right for right in cases.ORDER if cases.needs_passkey(desk, unit, right)]
     return render_template(
         "pages/request-new.html", rights=cases.ORDER, picked=picked, strong=strong, error=error, words=casewords
     )
@@ -67,7 +67,7 @@ def check() -> str | tuple[str, int]:
         return _choice((), error=True), 422
     of = doors()
     with of.reading() as unit:
-        cases.require_level(of.desk(unit), rights)
+        cases.require_level(of.desk(unit), unit, rights)
     return _check(rights, "")
 
 
@@ -194,7 +194,7 @@ def take_back_page(case: str) -> str:
     with of.reading() as unit:
         desk = of.desk(unit)
         found = cases.own_case(desk, case)
-        cases.require_level(desk, _rights(found))
+        cases.require_level(desk, unit, _rights(found))
         possible = cases.can_take_back(found)
     return render_template("pages/request-back.html", case=found, possible=possible, words=casewords)
 
@@ -207,7 +207,7 @@ def take_back(case: str) -> Response:
     with of.unit() as unit:
         desk = of.desk(unit)
         found = cases.own_case(desk, case)
-        cases.require_level(desk, _rights(found))
+        cases.require_level(desk, unit, _rights(found))
         withdraw_request(desk, found.id, cases.me())
         unit.commit()
     return redirect(url_for(".shown", case=found.id), 303)
