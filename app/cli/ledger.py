@@ -49,8 +49,12 @@ def ledger() -> None:
 def checkpoint() -> None:
     """Integrate what waits and print the signed checkpoint."""
     with opened() as house:
-        house.ledger.integrate()
-        click.echo(house.ledger.checkpoint(), nl=False)
+        try:
+            house.ledger.integrate()
+            click.echo(house.ledger.checkpoint(), nl=False)
+        except LedgerError as stopped:
+            click.echo(f"{stopped.code}: {stopped}", err=True)
+            sys.exit(FAULTY)
 
 
 @ledger.command("key")

@@ -8,6 +8,7 @@ import click
 
 from app.cli.configured import FAULTY
 from app.cli.opening import opened
+from app.ledger.errors import LedgerError
 from app.tokens.signing import TooSoon
 from app.vault.keys import KeyClass
 from app.vault.ports import ErasureState
@@ -79,4 +80,7 @@ def ledger(*, ending: bool) -> None:
                 click.echo("start the service again, and give this line to auditors and witnesses", err=True)
         except LedgerKeyTurning as refused:
             click.echo(str(refused), err=True)
+            sys.exit(FAULTY)
+        except LedgerError as stopped:
+            click.echo(f"{stopped.code}: {stopped}", err=True)
             sys.exit(FAULTY)

@@ -242,6 +242,21 @@ def test_how_many_entries_there_are_is_told_and_none_is_no_file(
     assert "evidence.opened" not in kinds(exported(tmp_path))
 
 
+def test_a_ledger_that_is_not_what_was_signed_is_told_in_a_sentence(settings: Settings) -> None:
+    """Ledger.md: nothing is signed over a changed past, and whoever runs it is told so."""
+    assert run("checkpoint").exit_code == 0
+    record(settings, CASE)
+    house = build(settings)
+    with house.records.begin() as connection:
+        connection.exec_driver_sql("UPDATE ledger_checkpoints SET note = 'x'")
+    house.close()
+    rotate = (["keys", "rotate", "ledger"], ["keys", "rotate", "ledger", "--finish"])
+    for words in (["ledger", "checkpoint"], *rotate):
+        done = CliRunner().invoke(main, words)
+        assert (done.exit_code, done.exception.__class__, done.stdout) == (1, SystemExit, "")
+        assert done.stderr.startswith("ledger.corrupted: a stored checkpoint is damaged")
+
+
 def test_the_keys_an_outsider_needs(settings: Settings) -> None:
     assert run("key").stdout.startswith("regard.ledger+")
     public = run("key", "--certificates").stdout.strip()
