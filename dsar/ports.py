@@ -177,7 +177,7 @@ class Cases(Protocol):
     def tasks(self, case: CaseId, kind: TaskKind | None = None) -> Sequence[HolderTask]: ...
 
     def open_tasks(self, holder: ComponentId, *, limit: int) -> Sequence[HolderTask]:
-        """What a holder still has to do, oldest first, but behind the rest what it answered no good (an error).
+        """What a holder still has to do, oldest first; behind it what it answered no good, longest ago first.
 
         The pull side of the holder protocol: failing tasks hold up no other.
         """

@@ -252,12 +252,13 @@ class SqlCases:
         return [_task(row) for row in self._session.scalars(query.execution_options(populate_existing=True))]
 
     def open_tasks(self, holder: ComponentId, *, limit: int) -> Sequence[HolderTask]:
-        """What a holder has not settled yet: what it never answered, oldest first, then what comes again."""
+        """What a holder has not settled yet: what it never answered, oldest first, then what was tried longest ago."""
         again = HolderTaskRow.answer.is_not(None)
+        tried = HolderTaskRow.answer["answered_at"].as_string()  # one form, in UTC: in the order of time
         query = (
             select(HolderTaskRow)
             .where(HolderTaskRow.holder == holder, HolderTaskRow.answered_at.is_(None))
-            .order_by(again, HolderTaskRow.created_at, HolderTaskRow.case, HolderTaskRow.place)
+            .order_by(again, tried, HolderTaskRow.created_at, HolderTaskRow.case, HolderTaskRow.place)
             .limit(limit)
         )
         return [_task(row) for row in self._session.scalars(query.execution_options(populate_existing=True))]

@@ -48,6 +48,7 @@ def record_answer(desk: Desk, task_id: TaskId, answer: HolderAnswer) -> None:
         raise errors.MalformedIntake("the answer is not this holder's")
     answer = _quiet(desk, task, answer)
     if task.answer is not None and replace(answer, answered_at=task.answer.answered_at) == task.answer:
+        _tried_again(desk, task, answer)
         return
     if task.answer is not None and task_fault(task) is None:
         raise errors.MoveRefused("done", "answer again")
@@ -65,6 +66,12 @@ def record_answer(desk: Desk, task_id: TaskId, answer: HolderAnswer) -> None:
     case = write(desk, case, noted)
     if case.state is State.SEARCHING and not search_gaps(desk, case):
         write(desk, case, e.SearchCompleted(at=desk.clock.now(), by=SYSTEM.handle))
+
+
+def _tried_again(desk: Desk, task: HolderTask, answer: HolderAnswer) -> None:
+    """Note when what is no good was answered again, so that every other task has its turn before (dsar rule 40)."""
+    if task_fault(task) is not None:
+        desk.cases.answer_task(task.id, answer, settled=False)
 
 
 def _quiet(desk: Desk, task: HolderTask, answer: HolderAnswer) -> HolderAnswer:

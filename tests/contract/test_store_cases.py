@@ -192,6 +192,10 @@ def test_tasks_answered_with_an_error_come_behind_those_not_answered_at_all(sess
         desk.cases.answer_task(name, error, settled=False)
     assert [task.id for task in desk.cases.open_tasks(HOLDERS[0], limit=9)] == [*names[2:], *names[:2]]
     assert [task.id for task in desk.cases.open_tasks(HOLDERS[0], limit=2)] == names[2:]
+    again = replace(error, answered_at=START + timedelta(hours=1, microseconds=1))
+    desk.cases.answer_task(names[0], again, settled=False)
+    found = [task.id for task in desk.cases.open_tasks(HOLDERS[0], limit=9)]
+    assert found == [*names[2:], names[1], names[0]], "what was tried longest ago comes first"
 
 
 def test_packages_are_revoked_once_and_for_good(session):

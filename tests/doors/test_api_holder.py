@@ -294,6 +294,21 @@ def test_an_error_is_seen_and_the_task_comes_again(scene: Scene) -> None:
     assert scene.state(case) is State.REVIEW
 
 
+def test_of_tasks_that_always_fail_the_one_tried_longest_ago_comes_first(scene: Scene) -> None:
+    """Dsar rule 40: a listing is as long as it is; what fails in front of it keeps nothing behind it for ever."""
+    first = scene.task(scene.begin()).id
+    scene.at.clock.forward(minutes=1)
+    second = scene.task(scene.begin(scene.at.agree("bea@example.org"))).id
+    scene.store._find = lambda task: 1 / 0  # type: ignore[method-assign, return-value]
+    scene.store.work()
+    for last in (first, second, first):
+        scene.at.clock.forward(minutes=1)
+        waiting = scene.call("GET", TASKS + "?limit=1").json["tasks"]
+        assert [task["id"] for task in waiting] == [last]
+        scene.store.answer(Task(last, Kind.SEARCH, waiting[0]["subject"]))
+    assert [task["id"] for task in scene.call("GET", TASKS).json["tasks"]] == [second, first]
+
+
 # --- loss and repetition
 
 

@@ -95,7 +95,7 @@ class TaskSchema(Body):
 
 
 class TasksSchema(Body):
-    """What waits for this component, oldest first; what is answered goes, and the next come."""
+    """What waits for this component, oldest first, behind it what failed, longest ago first; what is answered goes."""
 
     tasks = fields.List(fields.Nested(TaskSchema), required=True)
 
