@@ -254,6 +254,15 @@ def step(offered: Offer, at: Progress, answer: Answer) -> Progress | Faults:
     return after
 
 
+def chosen(offered: Offer, at: Progress, answer: Answer) -> Progress:
+    """Return the same page with what may be kept of an answer that has faults (consent rule 24); nothing else moves."""
+    if at.outcome is not None or at.stage is not StageKind.FACTS or not isinstance(answer, Choose):
+        return at
+    period = answer.period_days if answer.period_days in offered.periods_days else None
+    optional = answer.optional & listed(offered, at)[1]
+    return replace(at, optional=optional, period_days=period, attended_only=answer.attended_only)
+
+
 def agreement(offered: Offer, at: Progress) -> Agreement:
     """Return the decision to give. Raises UnfitError unless the person agreed to complete answers."""
     if at.outcome is not Outcome.AGREED or at.optional is None or at.period_days is None or at.attended_only is None:

@@ -60,6 +60,9 @@ class Question:
 
 
 def _made_from(at: Progress) -> str:
+    if at.stage is StageKind.FACTS:
+        # its form says all that is chosen there by itself; what it showed as chosen before decides nothing
+        at = replace(at, optional=None, period_days=None, attended_only=None)
     kept = hashlib.sha256(canonical(machine.to_plain(at))).hexdigest()
     return f"{at.stage.value}.{kept[:32]}"
 
@@ -241,7 +244,7 @@ def note_shown(question: Question) -> None:
 
 
 def take(journey: str, answer: Answer, seen: str) -> tuple[Fault, ...]:
-    """Take one answer, given on the page `seen`; return its faults, which change nothing.
+    """Take one answer, given on the page `seen`; return its faults, which decide nothing.
 
     What it decides and where it leads commit together, and follow from what is stored then: of two answers at once the
     second is given to the page the first has led to.
@@ -251,9 +254,18 @@ def take(journey: str, answer: Answer, seen: str) -> tuple[Fault, ...]:
         question = _known(of, unit, unit.journeys.find(journey), session)
         after = _step(question, answer, seen)
         if isinstance(after, tuple):
+            _keep_chosen(unit, question, answer, seen)
             return after
         _keep_answer(of, unit, question, after)
     return ()
+
+
+def _keep_chosen(unit: DoorUnit, question: Question, answer: Answer, seen: str) -> None:
+    """Keep what was chosen beside the fault, for the page in another language (rule 24)."""
+    after = machine.chosen(question.offer, question.progress, answer)
+    if seen == question.seen and after != question.progress:
+        unit.journeys.save(question.id, machine.to_plain(after))
+        unit.commit()
 
 
 def _keep_answer(of: Doors, unit: DoorUnit, question: Question, after: Progress) -> None:

@@ -16,7 +16,7 @@ from babel import Locale as BabelLocale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.units import format_unit
-from flask import Blueprint, Flask, current_app, request
+from flask import Blueprint, Flask, current_app, g, request
 from flask_babel import Babel, format_date, format_time, gettext, to_user_timezone
 
 from app.http.doors import doors
@@ -88,14 +88,27 @@ def country(code: str) -> str:
 
 def other_languages() -> Iterable[tuple[Locale, str, str]]:
     """Yield (language, its name, this page in it); answers live on the server, so none is lost."""
-    rest = request.path.split("/", 2)[2] if request.path.count("/") >= 2 and _in_language() else ""
-    query = f"?{request.query_string.decode()}" if request.query_string and request.method == "GET" else ""
+    address = g.get("regard_stands_on") or _own_address()
+    _, first, rest = f"{address}/".split("/", 2)
+    rest = rest.removesuffix("/") if first in NAMES else ""
     for locale, name in NAMES.items():
-        yield locale, name, f"/{locale.value}/{rest}{query}"
+        yield locale, name, f"/{locale.value}/{rest}"
 
 
-def _in_language() -> bool:
-    return request.path.split("/", 2)[1] in NAMES
+def stand_on(address: str) -> None:
+    """Say on which page the form stands that is being answered: the other languages lead there, whatever is shown."""
+    g.regard_stands_on = address
+
+
+def _own_address() -> str:
+    """Return where a look at this page leads; of one that can only be answered, to the nearest page above it."""
+    path, ways = request.path, current_app.url_map.bind("")
+    if request.method == "GET" and request.query_string:
+        path = f"{path}?{request.query_string.decode()}"
+    elif ways.allowed_methods(path):
+        while path.count("/") > 1 and "GET" not in ways.allowed_methods(path):
+            path = path.rpartition("/")[0]
+    return path
 
 
 def controller() -> Controller:

@@ -209,6 +209,28 @@ def test_a_period_not_on_the_list_is_refused_with_what_was_chosen(ana: Visitor, 
     assert 'name="attended" value="yes" checked' in page
 
 
+def test_another_language_after_a_fault_shows_what_was_chosen(ana: Visitor) -> None:
+    """Consent rule 24: without scripts, by the page's own link; and the fault is the same however often it is sent."""
+    page = ana.get("/consent/jny_one").get_data(as_text=True)
+    form = {**carried_by(page), "answer": "agree", "optional": "transactions.recent", "attended": "yes"}
+    for _ in range(2):
+        refused = ana.client.post("/en/consent/jny_one", data=form)
+        assert refused.status_code == 422
+        assert "Choose for how long." in refused.get_data(as_text=True)
+    for locale in ("fr", "es", "pt", "en"):
+        shown = ana.get(_in(refused.get_data(as_text=True), locale)) if locale != "en" else ana.get("/consent/jny_one")
+        ticked = re.findall(r'name="(\w+)" value="([^"]+)" checked', shown.get_data(as_text=True))
+        assert ticked == [("optional", "transactions.recent"), ("attended", "yes")], locale
+    assert ana.post("/consent/jny_one", answer="agree").status_code == 422, "and nothing of it is an answer"
+
+
+def _in(page: str, locale: str) -> str:
+    """Where the page's own language link leads."""
+    found = re.search(rf'<a href="([^"]+)" hreflang="{locale}"', page)
+    assert found is not None
+    return html.unescape(found.group(1))
+
+
 def test_a_category_that_was_not_offered_is_refused(ana: Visitor, town: Town, subject: SubjectRef) -> None:
     answer = ana.post("/consent/jny_one", answer="agree", period="180", optional="identity.papers")
     assert answer.status_code == 422

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -189,6 +191,63 @@ def test_what_is_no_address_is_said_on_the_page(town: Town, visitor: Visitor, em
     answer = visitor.post("/sign-in", email=email)
     assert answer.status_code == 422
     assert "Check the address" in answer.get_data(as_text=True)
+
+
+def _in(page: Any, locale: str = "fr") -> str:
+    """Where the page's own language link leads."""
+    found = re.search(rf'<a href="([^"]+)" hreflang="{locale}"', page.get_data(as_text=True))
+    assert found is not None
+    return html.unescape(found.group(1))
+
+
+def test_another_language_asks_for_the_same_question_at_the_same_firm(town: Town, visitor: Visitor) -> None:
+    """Consent rule 24: after a wrong address, after a wrong code, and when a new link is asked for."""
+    town.enrol()
+    onward, firm = "/en/consent/jny_one?a=1&b=2", _another_firm(town)
+    asked = {"next": onward, "at": firm}
+    wrong = visitor.post("/sign-in", email="x", **asked)
+    assert _asks(_in(wrong)) == ("/fr/sign-in", asked)
+    form = re.findall(r'name="(next|at)" value="([^"]+)"', visitor.get(_in(wrong)).get_data(as_text=True))
+    assert {name: html.unescape(value) for name, value in form} == asked
+    sent = visitor.post("/sign-in", email=MAILBOX, **asked)
+    assert _asks(sent.location) == ("/en/sign-in/sent", asked)
+    page = visitor.get(sent.location)
+    token = token_in(page.get_data(as_text=True))
+    assert _asks(_in(page)) == ("/fr/sign-in/sent", asked)
+    again = visitor.client.post("/en/sign-in/code", data={"form_token": token, "code": "1", **asked})
+    assert (again.status_code, _asks(_in(again))) == (422, ("/fr/sign-in/sent", asked))
+    for shown in (page, again):
+        link = re.search(r'href="(/en/sign-in\?[^"]+)">Ask for a new link', shown.get_data(as_text=True))
+        assert link is not None
+        assert _asks(html.unescape(link.group(1))) == ("/en/sign-in", asked)
+        assert dict(re.findall(r'name="(at)" value="([^"]+)"', shown.get_data(as_text=True))) == {"at": firm}
+    elsewhere = visitor.post("/sign-in", email="x", next="https://evil.example/", at="nobody")
+    assert _in(elsewhere) == "/fr/sign-in", "nothing of ours, nothing in the address"
+
+
+def _another_firm(town: Town) -> str:
+    return next(firm for firm in town.house.policy.controllers if firm != town.house.controller)
+
+
+def _asks(address: str) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(address)
+    return parts.path, dict(parse_qsl(parts.query))
+
+
+def test_from_no_page_another_language_leads_where_nothing_is_shown(town: Town, visitor: Visitor) -> None:
+    """Consent rule 24: what can only be sent has no page of its own, in any language: the page above it is shown."""
+    town.enrol()
+    visitor.sign_in(town)
+    rules = [rule for rule in visitor.client.application.url_map.iter_rules() if "locale" in rule.arguments]
+    shown = {rule.rule for rule in rules if "GET" in (rule.methods or ())}
+    sent = [rule for rule in rules if rule.rule not in shown]
+    assert len(sent) > 5
+    for rule in sent:
+        names = dict.fromkeys(rule.arguments - {"locale"}, "con_x")
+        path = visitor.client.application.url_map.bind("").build(rule.endpoint, {**names, "locale": "en"})
+        for answer in (visitor.client.post(path), visitor.client.get(path)):
+            assert answer.status_code in {403, 405}, rule
+            assert visitor.client.get(_in(answer)).status_code in {200, 303, 404}, rule
 
 
 @pytest.mark.parametrize(

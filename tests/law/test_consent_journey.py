@@ -186,3 +186,15 @@ def test_a_spoiled_session_is_not_a_progress() -> None:
     for spoiled in (plain | {"more": 1}, plain | {"stage": "moon"}, {}, plain | {"period_days": "180"}):
         with pytest.raises(UnfitError):
             jn.from_plain(spoiled)
+
+
+def test_what_was_chosen_beside_a_fault_is_kept_and_leads_nowhere() -> None:  # consent rule 24
+    at = walk(OFFER, BIG)
+    faulty = Choose(frozenset({RECENT, HEALTH}), 7, attended_only=True)
+    assert Fault.PERIOD_NOT_OFFERED in tuple(jn.step(OFFER, at, faulty) or ())  # type: ignore[arg-type]
+    kept = jn.chosen(OFFER, at, faulty)
+    assert kept == replace(at, optional=frozenset({RECENT}), period_days=None, attended_only=True)
+    done = walk(OFFER, BIG, CHOICE)
+    for where in (done, jn.start(OFFER), replace(at, outcome=Outcome.LAPSED)):
+        assert jn.chosen(OFFER, where, faulty) == where, "on no other page"
+    assert jn.chosen(OFFER, at, Refuse()) == at

@@ -18,7 +18,7 @@ from app.http.doors import doors
 from app.http.erasures import Certificate, served, view_of
 from app.http.errors import NotHere
 from app.http.guard import Level, current_controller, current_subject, subject
-from app.http.locale import people
+from app.http.locale import people, stand_on
 from consent.vocabulary import Shredded
 from dsar import events as e
 from dsar.case import Case, answered
@@ -92,6 +92,7 @@ def send() -> Response | str | tuple[str, int]:
     text = request.form.get("text", "").strip()
     if not rights:
         return _choice((), error=True), 422
+    stand_on(url_for(".check", right=rights))
     if len(text) > cases.LONGEST_TEXT:
         return _check(rights, text, error=True), 422
     opened = cases.open_request(rights, text)

@@ -13,7 +13,7 @@ from app.http.chrome import speak_for
 from app.http.doors import PasskeyFacts, PersonKind, doors
 from app.http.errors import CodeWrong, LinkSpent, NotSignedIn, PasskeyRefused
 from app.http.guard import anyone
-from app.http.locale import current_locale, people
+from app.http.locale import current_locale, people, stand_on
 from app.http.onward import own_path
 from app.http.sessions import close_session, current, open_session, session_digest, set_cookie
 from app.http.sessions import digest as digest_of
@@ -41,10 +41,16 @@ def send() -> Response | tuple[str, int]:
     email = request.form.get("email", "").strip()
     onward = own_path(request.form.get("next"))
     controller = _speak_for_asked(request.form.get("at"), onward)
+    stand_on(url_for(".ask", next=onward, at=_other_than_own(controller)))
     if "@" not in email or len(email) > _LONGEST_EMAIL:
         return render_template("pages/sign-in.html", onward=onward, error=True), 422
     signin.ask(signin.Asked(email, controller, onward))
-    return redirect(url_for(".sent"), 303)
+    return redirect(url_for(".sent", next=onward, at=_other_than_own(controller)), 303)
+
+
+def _other_than_own(controller: ControllerId) -> ControllerId | None:
+    """Return the firm, where an address has to name it: the deployment's own is meant by one that names none."""
+    return controller if controller != doors().controller else None
 
 
 def _speak_for_asked(asked: str | None, onward: str | None) -> ControllerId:
@@ -61,17 +67,28 @@ def _speak_for_asked(asked: str | None, onward: str | None) -> ControllerId:
 @anyone
 def sent() -> str:
     """Say what to do next; the code can be pasted here (consent rule 30)."""
-    return render_template("pages/sign-in-sent.html", minutes=_minutes())
+    onward = own_path(request.args.get("next"))
+    return _sent(onward, _speak_for_asked(request.args.get("at"), onward))
+
+
+def _sent(onward: str | None, controller: ControllerId, *, error: bool = False) -> str:
+    """What was asked for stays in the address: a new link leads to the same question."""
+    stand_on(url_for(".sent", next=onward, at=_other_than_own(controller)))
+    again = url_for(".ask", next=onward, at=_other_than_own(controller))
+    return render_template("pages/sign-in-sent.html", minutes=_minutes(), onward=onward, again=again, error=error)
 
 
 @page.post("/sign-in/code")
 @anyone
 def code() -> Response | tuple[str, int]:
     """Open by the code."""
+    onward = own_path(request.form.get("next"))
+    controller = _speak_for_asked(request.form.get("at"), onward)
+    stand_on(url_for(".sent", next=onward, at=_other_than_own(controller)))
     try:
         found = signin.open_by_code(request.form.get("code", ""))
     except CodeWrong:
-        return render_template("pages/sign-in-sent.html", minutes=_minutes(), error=True), 422
+        return _sent(onward, controller, error=True), 422
     return redirect(found.onward or url_for("me.home"), 303)
 
 
@@ -131,6 +148,7 @@ def assert_passkey() -> Response:
     of, digest, session = doors(), session_digest(), current()
     if digest is None or session is None:
         raise NotSignedIn
+    stand_on(url_for(".passkey", next=own_path(request.form.get("next"))))
     signin.count_try("passkey-ip", visitor(), of.limits.per_ip)
     challenge = passkeys.take_challenge(of, digest)
     with of.unit() as unit:
