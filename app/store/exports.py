@@ -187,6 +187,11 @@ class SqlExports:
         )
         return [_cohort(row) for row in self._session.scalars(query)]
 
+    def sealed(self) -> Sequence[tuple[str, ControllerId]]:
+        """Return (cohort, controller) of every sealed cohort, the oldest first, without their tables."""
+        query = select(CohortRow.id, CohortRow.controller).order_by(CohortRow.released_at, CohortRow.id)
+        return [(row[0], ControllerId(row[1])) for row in self._session.execute(query)]
+
     def cohort(self, controller: ControllerId, cohort_id: str) -> SealedCohort | None:
         """Return one released cohort, None when the controller has no such."""
         row = self._session.get(CohortRow, cohort_id)

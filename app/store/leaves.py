@@ -90,6 +90,7 @@ _ENVELOPE_COLUMNS = (
 )
 
 
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _NODES_BY_KEY = select(_nodes.c.node, _nodes.c.hash).where(_nodes.c.node.in_(bindparam("keys", expanding=True)))
 
 
@@ -145,6 +146,31 @@ class SqlJournal:
             rows = [{"ref": ref, "entry": entry_id, "controller": controller} for ref in mentioned]
             self._session.execute(insert(_references), rows)
         return entry_id
+
+    def record_once(
+        self, kind: str, names: str, *, actor: str, controller: ControllerId, payload: Mapping[str, Json]
+    ) -> str | None:
+        """Record what happens once and may be found done by several; None when an entry of this kind names it already.
+
+        `names` is an opaque id that stands in the payload. Of two at once one records, the other waits for its commit.
+        Raises EntryRefused when the payload does not mention it, and as `record`.
+        """
+        if names not in mentioned_ids(payload):
+            raise EntryRefused("an entry that is written once names in its payload what it is about")
+        if self._session.connection().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+            self._session.execute(_ONE_AT_A_TIME, {"name": f"{kind} {names}"})
+        if self.told(kind, [names]):
+            return None
+        return self.record(kind, actor=actor, controller=controller, subject=None, payload=payload)
+
+    def told(self, kind: str, names: Sequence[str]) -> frozenset[str]:
+        """Return which of these opaque ids entries of this kind mention, those that still wait included."""
+        found: set[str] = set()
+        for at in range(0, len(names), _FETCH):
+            query = select(_references.c.ref).join(_entries, _entries.c.id == _references.c.entry)
+            query = query.where(_references.c.ref.in_(names[at : at + _FETCH]), _entries.c.kind == kind)
+            found.update(self._session.scalars(query))
+        return frozenset(found)
 
 
 class SqlLeafNumbers:

@@ -1,6 +1,7 @@
-"""Values that no cohort took in time: their keys are destroyed and their rows removed (exports.md rule 4).
+"""The pool's keys that go: of values that no cohort took in time, with their rows (exports.md rule 4), and of cohorts.
 
 The keys go first, so that a crash in between leaves rows that nobody can read and that the next sweep finds again.
+Whoever ends the shred of a sealed cohort, its command or a sweep, it is one entry in the ledger.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from typing import Final
 from app.store.exports import HeldBack
 from app.store.unit import Units
 from app.vault.core import Vault
-from app.vault.errors import PartitionBusy, ProviderUnavailable, SurvivorUnverified, UnknownSubject
+from app.vault.errors import ErasureUnknown, PartitionBusy, ProviderUnavailable, SurvivorUnverified, UnknownSubject
 from app.vault.keys import KeyClass, Target
+from app.vault.ports import ErasureState
 from consent.vocabulary import ControllerId
 
 ERASURE: Final = "era_pool"
 """How the ids of these erasures begin: the next sweep finishes by it what one could not."""
 MOST_AT_ONCE: Final = 500
 """Subjects in one sweep: what is left waits a minute."""
+SHREDDED: Final = "pool.shredded"
 _ACTOR: Final = "regard"
 
 
@@ -30,7 +33,40 @@ def expire_pool(units: Units, vault: Vault) -> int:
     for controller in sorted({each.controller for each in over}):
         _expire(units, vault, controller, [each for each in over if each.controller == controller])
     _finish(vault)
+    _note_ended(units, vault)
     return len(over)
+
+
+def shred_of(cohort: str) -> str:
+    """Return the id of the erasure that destroys the pool keys of a sealed cohort's members."""
+    return f"era_{cohort}"
+
+
+def note_shredded(units: Units, controller: ControllerId, cohort: str, *, by: str) -> None:
+    """Enter that a cohort's pool keys are destroyed, unless that is entered already."""
+    erasure = shred_of(cohort)
+    with units.writing() as unit:
+        unit.journal.record_once(
+            SHREDDED, erasure, actor=by, controller=controller, payload={"cohort": cohort, "erasure": erasure}
+        )
+        unit.commit()
+
+
+def _note_ended(units: Units, vault: Vault) -> None:
+    """Enter the shreds that ended without their command: a sweep drives what a command began and could not end."""
+    with units.reading() as unit:
+        sealed = unit.exports.sealed()
+        told = unit.journal.told(SHREDDED, [shred_of(cohort) for cohort, _ in sealed])
+    for cohort, controller in sealed:
+        if shred_of(cohort) not in told and _has_ended(vault, shred_of(cohort)):
+            note_shredded(units, controller, cohort, by=_ACTOR)
+
+
+def _has_ended(vault: Vault, erasure: str) -> bool:
+    try:
+        return vault.erasures.state(erasure) is ErasureState.CERTIFIED
+    except ErasureUnknown:
+        return False  # nobody has asked for it yet
 
 
 def _expire(units: Units, vault: Vault, controller: ControllerId, over: Sequence[HeldBack]) -> None:

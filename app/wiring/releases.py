@@ -28,6 +28,7 @@ from app.vault.keys import KeyClass, Scope, Target
 from app.vault.ports import ErasureState
 from app.wiring.house import House
 from app.wiring.operator import OPERATOR
+from app.wiring.pooling import note_shredded, shred_of
 from consent.vocabulary import ControllerId, SubjectRef
 
 POOL = "statistics.pool"
@@ -186,7 +187,7 @@ def shred_pool_keys(house: House, cohort: str) -> ErasureState:
 
     Raises CohortUnknown, and what `Erasures.advance` raises: then it waits, and is asked for again.
     """
-    erasure = f"era_{cohort}"
+    erasure = shred_of(cohort)
     with house.units.reading() as unit:
         if unit.exports.cohort(house.controller, cohort) is None:
             raise CohortUnknown("no such cohort")
@@ -196,24 +197,10 @@ def shred_pool_keys(house: House, cohort: str) -> ErasureState:
     except ErasureUnknown:
         targets = [Target(house.controller, member, classes=(KeyClass.POOL,)) for member in members]
         before = house.vault.shred(erasure, targets)
-    if before is ErasureState.CERTIFIED:
-        return before
-    after = house.vault.erasures.drive(erasure, now=True)
+    after = before if before is ErasureState.CERTIFIED else house.vault.erasures.drive(erasure, now=True)
     if after is ErasureState.CERTIFIED:
-        _note_shredded(house, cohort, erasure)
+        note_shredded(house.units, house.controller, cohort, by=OPERATOR)
     return after
-
-
-def _note_shredded(house: House, cohort: str, erasure: str) -> None:
-    with house.units.writing() as unit:
-        unit.journal.record(
-            "pool.shredded",
-            actor=OPERATOR,
-            controller=house.controller,
-            subject=None,
-            payload={"cohort": cohort, "erasure": erasure},
-        )
-        unit.commit()
 
 
 def _sealed(house: House, planned: ReleaseCandidate, cohort: SealedCohort, members: Sequence[SubjectRef]) -> str:

@@ -12,7 +12,8 @@ from sqlalchemy import func, select, update
 from app.profiles import EMAIL, Profile
 from app.store.rows.keys import IndexKeyRow
 from app.store.rows.subjects import ContactPointRow
-from app.vault.errors import RootDestroyed
+from app.vault.erasure import Erasures
+from app.vault.errors import ProviderUnavailable, RootDestroyed
 from app.vault.keys import KeyClass, Target
 from app.vault.ports import ErasureState, RootName
 from app.wiring import House
@@ -150,6 +151,50 @@ def test_each_change_is_in_the_ledger(house: House, people: list[SubjectRef]) ->
     with house.records.connect() as connection:
         kinds = [kind for (kind,) in connection.exec_driver_sql("select kind from ledger_entries")]
     assert kinds.count("key.rotated") == 2
+
+
+def test_a_rotation_that_the_sweep_of_erasures_ends_is_in_the_ledger_too(
+    house: House, people: list[SubjectRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older(house, QUARTER)
+    for _ in range(2):
+        schedule(house).sweep()
+    older(house, SETTLED)
+
+    def away(*_words: object) -> ErasureState:
+        raise ProviderUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Erasures, "drive", away)
+        schedule(house).sweep()
+    assert told(house) == 1, "the new epoch, and nothing of the old key that is still in backups"
+    house.vault.erasures.drive_all()
+    for _ in range(2):
+        schedule(house).sweep()
+        assert told(house) == 2
+
+
+def test_a_rotation_that_ended_when_a_newer_key_was_there_is_in_the_ledger(
+    house: House, people: list[SubjectRef]
+) -> None:
+    older(house, QUARTER)
+    for _ in range(2):
+        schedule(house).sweep()
+    house.vault.indexes.retire(house.controller, EMAIL, before=2)
+    house.vault.erasures.rotate(f"rot_index_{house.controller}_2", [(KeyClass.INDEX, 0)])
+    schedule(house).rekey()  # a colleague's command, while the provider is away
+    house.vault.erasures.drive_all()
+    older(house, SETTLED)
+    for _ in range(3):
+        schedule(house).sweep()
+    assert told(house) == 4, "two that began and two that are gone"
+
+
+def told(house: House) -> int:
+    """How many rotations are entered."""
+    with house.records.connect() as connection:
+        kinds = [kind for (kind,) in connection.exec_driver_sql("select kind from ledger_entries")]
+    return kinds.count("key.rotated")
 
 
 def test_two_people_under_one_address_stay_two(house: House, people: list[SubjectRef]) -> None:

@@ -16,10 +16,12 @@ from app.demo.generator import Standing, Subject, analysable, make_subjects
 from app.exports.errors import PoolChanged
 from app.ledger.bundle import About, Selection
 from app.settings import read_settings
-from app.vault.errors import Erased
+from app.vault.erasure import Erasures
+from app.vault.errors import Erased, ProviderUnavailable
 from app.vault.keys import Scope, Target
 from app.vault.ports import ErasureState
 from app.wiring import House, ReleaseRefused, build, hold_back, plan_release, release, seal_for_pool, shred_pool_keys
+from app.wiring.pooling import expire_pool
 from app.wiring.releases import (
     AlreadyReleased,
     CandidateUnknown,
@@ -125,6 +127,38 @@ def test_a_sealed_cohorts_pool_keys_are_destroyed_and_nothing_else_of_its_member
     assert told.count("pool.shredded") == 1
     with pytest.raises(CohortUnknown):
         shred_pool_keys(house, "coh_nobody")
+
+
+@pytest.mark.parametrize("ended_by", ["sweep", "command"])
+def test_a_shred_that_somebody_else_ends_is_one_entry(
+    house: House, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    """Vault.md section 2, operations.md section 6: done is recorded, once, whoever does it."""
+    fill(house, GONE)
+    planned = plan_release(house, PROFILE, live())
+    approve(house, planned.id, planned.digest)
+    gone = release(house, planned.id, live())
+
+    def away(*_words: Any, **_more: Any) -> ErasureState:
+        raise ProviderUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Erasures, "drive", away)
+        with pytest.raises(ProviderUnavailable):
+            shred_pool_keys(house, gone.cohort)
+    expire_pool(house.units, house.vault)
+    assert shreds_told(house) == [], "what has not ended is not told"
+    house.vault.erasures.drive_all(now=True)
+    again = [lambda: expire_pool(house.units, house.vault), lambda: shred_pool_keys(house, gone.cohort)]
+    for finish in again if ended_by == "sweep" else reversed(again):
+        finish()
+        finish()
+        assert shreds_told(house) == ["regard" if ended_by == "sweep" else "operator"]
+
+
+def shreds_told(house: House) -> list[str]:
+    """Who entered that pool keys are destroyed."""
+    return [each.actor for each in house.ledger.recorded(Selection(About.ALL)) if each.kind == "pool.shredded"]
 
 
 def test_who_was_erased_meanwhile_closes_the_gate_for_the_old_approval(house: House) -> None:

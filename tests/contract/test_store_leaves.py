@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -128,6 +128,49 @@ def test_an_entry_waits_then_becomes_a_leaf(records_engine: Engine, hand: Hand, 
     assert (entry.envelope.kind, entry.envelope.actor, entry.envelope.controller) == ("consent.given", "cmp_x", ATLAS)
     head = parse_checkpoint(parse_note(store.checkpoint()))
     assert (head.size, head.root) == (1, entry.envelope.leaf_hash())
+
+
+def once(hand: Hand, session: Session) -> str | None:
+    return hand.journal(session).record_once(
+        "pool.shredded", CASE, actor="a", controller=ATLAS, payload={"cohorts": [CASE]}
+    )
+
+
+def once_and_for_all(engine: Engine, hand: Hand) -> str | None:
+    with Session(engine) as session, session.begin():
+        return once(hand, session)
+
+
+def test_what_several_find_done_is_one_entry(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
+    """Whoever comes later, before and after it became a leaf; another kind about the same is another matter."""
+    write(records_engine, hand)
+    with Session(records_engine) as session, session.begin():
+        hand.journal(session).record("case.received", actor="a", controller=ATLAS, subject=None, payload={"c": CASE})
+    assert once_and_for_all(records_engine, hand) is not None
+    assert once_and_for_all(records_engine, hand) is None
+    store.integrate()
+    assert once_and_for_all(records_engine, hand) is None
+    with Session(records_engine) as session:
+        assert hand.journal(session).told("pool.shredded", [CONSENT, CASE]) == {CASE}
+        with pytest.raises(EntryRefused):
+            hand.journal(session).record_once("pool.shredded", "unsaid", actor="a", controller=ATLAS, payload={})
+
+
+def test_of_two_who_find_it_done_at_once_one_records(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with Session(records_engine) as session, session.begin():
+            assert once(hand, session) is not None
+            other = pool.submit(once_and_for_all, records_engine, hand)
+            wait([other], timeout=0.3)  # long enough to record, did nothing hold it back
+        assert other.result(PATIENCE) is None
+    assert store.waiting() == 1
+
+
+def test_one_that_comes_to_nothing_leaves_it_to_the_next(records_engine: Engine, hand: Hand) -> None:
+    with Session(records_engine) as session:
+        assert once(hand, session) is not None
+        session.rollback()
+    assert once_and_for_all(records_engine, hand) is not None
 
 
 def test_rollback_leaves_nothing(records_engine: Engine, hand: Hand, store: LeafStore) -> None:
