@@ -11,12 +11,12 @@ import multiprocessing
 import os
 import sys
 
+from app.cli.opening import UNFIT, explain
 from app.cli.serving import REFUSED
 from app.http.fastlane import FastLane
-from app.servicekeys import ServiceKeyError
 from app.settings import read_settings
 from app.vault.process import harden_process
-from app.wiring import REFUSALS, UnfitDeployment, build, migrate, serving
+from app.wiring import build, migrate, serving
 
 harden_process()
 _read = read_settings(os.environ)
@@ -24,9 +24,8 @@ try:
     migrate(_read)
     _house = build(_read)
     _house.start()
-except (UnfitDeployment, ServiceKeyError, *REFUSALS) as unfit:
-    sys.stderr.write(f"{unfit.code}: {unfit}\n")  # first: the server ends its worker as soon as it is told
-    sys.stderr.flush()
+except UNFIT as unfit:
+    explain(unfit)  # first: the server ends its worker as soon as it is told
     if multiprocessing.parent_process() is not None:
         # a worker of the web server, which would start it again and again
         os.kill(os.getppid(), REFUSED)

@@ -23,6 +23,7 @@ from sqlalchemy import Engine, MetaData, create_engine, text
 import app.store.rows
 from app.settings import Settings
 from app.store.engine import open_engine
+from app.store.revisions import known, present
 from app.store.rows.base import KeysBase, RecordsBase
 from app.wiring.founding import found
 
@@ -119,5 +120,15 @@ def _sqlite_model(tree: Tree) -> Path:
 def _lay(url: str, tree: Tree) -> None:
     engine = open_engine(url, keys=tree == "keys")
     metadata(tree).create_all(engine)
+    _stamp(engine, tree)
     # without a last connection: SQLite moves its log into the file, PostgreSQL copies only what nobody uses
     engine.dispose()
+
+
+def _stamp(engine: Engine, tree: Tree) -> None:
+    """Say which revision the tables are: a database that does not is refused (`app.wiring.founding.look`)."""
+    if present(engine) is not None:
+        return
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": known(tree)[-1]})

@@ -21,14 +21,12 @@ from app.cli.configured import FAULTY, settings
 from app.cli.exports import exports
 from app.cli.keys import keys
 from app.cli.ledger import ledger
-from app.cli.opening import opened, refuse, report
+from app.cli.opening import UNFIT, opened, refuse
 from app.cli.serving import serve
 from app.cli.staff import enrol, staff
-from app.servicekeys import ServiceKeyError
 from app.settings import Secret
-from app.vault.errors import VaultError
 from app.vault.process import harden_process
-from app.wiring import REFUSALS, UnfitDeployment, migrate, unreached
+from app.wiring import migrate, unreached
 from consent.adoption import adopt
 
 
@@ -52,12 +50,13 @@ def config() -> None:
 
 
 @config.command("check")
-@click.option("--reach", is_flag=True, help="ask both databases and the key provider whether they answer")
+@click.option("--reach", is_flag=True, help="ask databases and key provider, look at the rest too")
 def config_check(*, reach: bool) -> None:
     """Read the settings and list every fault.
 
-    With --reach, both databases and each key provider have to answer too. A provider that holds no root of this
-    deployment yet makes one and destroys it. Leaves with 1 when something does not answer, with 2 for faulty settings.
+    With --reach, both databases and each key provider have to answer too, and schema, policy pack, controller and
+    sender of mail to be fit for a start. A provider that holds no root of this deployment yet makes one and destroys
+    it. Leaves with 1 when something does not answer or is unfit, with 2 for faulty settings.
     """
     read = settings()
     if not reach:
@@ -92,7 +91,7 @@ def db_upgrade() -> None:
     harden_process()
     try:
         migrate(settings())
-    except (UnfitDeployment, ServiceKeyError, VaultError) as unfit:
+    except UNFIT as unfit:
         refuse(unfit)
     click.echo("records and key store have the newest schema")
 
@@ -108,8 +107,7 @@ def policy_check() -> None:
     try:
         pack = policyfiles.load(settings().policies_dir)
     except policyfiles.PolicyFaults as faulty:
-        report(faulty)
-        sys.exit(FAULTY)
+        refuse(faulty)
     counted = f"{len(pack.categories)} categories, {len(pack.purposes)} purposes, {len(pack.parties)} parties"
     click.echo(f"pack {pack.version} is sound: {counted}\ndigest {pack.digest}")
 
@@ -136,7 +134,7 @@ def worker() -> None:
     with _told_to_stop() as stop, opened() as house:
         try:
             house.start()
-        except (UnfitDeployment, *REFUSALS) as unfit:
+        except UNFIT as unfit:
             refuse(unfit)
         click.echo("carrying out durable work; Ctrl-C stops")
         stop.wait()

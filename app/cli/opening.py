@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -17,6 +17,10 @@ from app.vault.errors import VaultError
 from app.vault.process import harden_process
 from app.wiring import House, UnfitDeployment, build
 
+Unfit = UnfitDeployment | ServiceKeyError | VaultError | policyfiles.PolicyFaults
+UNFIT: Final = (UnfitDeployment, ServiceKeyError, VaultError, policyfiles.PolicyFaults)
+"""What opening a deployment raises when it cannot be opened."""
+
 
 @contextmanager
 def opened() -> Iterator[House]:
@@ -24,10 +28,7 @@ def opened() -> Iterator[House]:
     harden_process()
     try:
         house = build(settings())
-    except policyfiles.PolicyFaults as faulty:
-        report(faulty)
-        sys.exit(FAULTY)
-    except (UnfitDeployment, ServiceKeyError, VaultError) as unfit:
+    except UNFIT as unfit:
         refuse(unfit)
     try:
         yield house
@@ -35,14 +36,22 @@ def opened() -> Iterator[House]:
         house.close()
 
 
-def refuse(unfit: UnfitDeployment | ServiceKeyError | VaultError) -> NoReturn:
-    """Say on standard error what keeps the deployment from being opened, and leave."""
-    click.echo(f"{unfit.code}: {str(unfit) or inspect.getdoc(type(unfit))}", err=True)
+def refuse(unfit: Unfit) -> NoReturn:
+    """Leave, after `explain`."""
+    explain(unfit)
     sys.exit(FAULTY)
+
+
+def explain(unfit: Unfit) -> None:
+    """Say on standard error what keeps the deployment from being opened: a line, or one for each fault of the pack."""
+    if isinstance(unfit, policyfiles.PolicyFaults):
+        report(unfit)
+    else:
+        click.echo(f"{unfit.code}: {str(unfit) or inspect.getdoc(type(unfit))}", err=True)
 
 
 def report(faulty: policyfiles.PolicyFaults) -> None:
     """Print every fault of a pack on standard error."""
     for problem in faulty.problems:
         click.echo(f"{problem.file}: {problem.key}: {problem.sentence}", err=True)
-    click.echo(f"{len(faulty.problems)} problems; nothing was adopted", err=True)
+    click.echo(f"{faulty.code}: {len(faulty.problems)} problems; nothing was adopted", err=True)

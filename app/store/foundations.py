@@ -62,6 +62,11 @@ def is_laid(keys: Engine) -> bool:
     return is_made(keys) and inspect(keys).has_table(PartitionRow.__tablename__)
 
 
+def has_records(records: Engine) -> bool:
+    """Return whether the records database has its tables."""
+    return is_made(records) and inspect(records).has_table(LedgerCheckpointRow.__tablename__)
+
+
 def root_kinds(keys: Engine) -> frozenset[str]:
     """Return the kinds of key provider in which the store has roots it still needs, old ones to be destroyed included.
 

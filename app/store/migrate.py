@@ -5,7 +5,6 @@ The engine's own tables (DBOS: schema `dbos` on PostgreSQL, unprefixed on SQLite
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from alembic import command
@@ -14,9 +13,7 @@ from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import Engine, MetaData
 
 from app.store import tables
-
-Tree = Literal["records", "keys"]
-_FOLDER = Path(__file__).resolve().parents[2] / "migrations"
+from app.store.revisions import FOLDER, Tree
 
 
 def metadata(tree: Tree) -> MetaData:
@@ -59,6 +56,6 @@ def _render(kind: str, item: object, autogen: Any) -> str | Literal[False]:
 
 def _config(tree: Tree, connection: object) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_FOLDER / tree))
+    config.set_main_option("script_location", str(FOLDER / tree))
     config.attributes["connection"] = connection
     return config

@@ -3,7 +3,7 @@
 from app.wiring.application import application
 from app.wiring.fastlane import fast_lane, serving
 from app.wiring.founding import UnfitDeployment
-from app.wiring.house import House, UnknownControllerError, build, migrate
+from app.wiring.house import House, build, migrate
 from app.wiring.keystatus import key_status
 from app.wiring.ledgerkeys import LedgerKeyTurning
 from app.wiring.moves import MoveRefused, NowhereFrom, move_roots
@@ -16,6 +16,7 @@ from app.wiring.operator import (
     present_staff,
     restored_vault,
 )
+from app.wiring.pack import UnknownControllerError
 from app.wiring.reaching import look_whole, unreached
 from app.wiring.releases import (
     Departed,
@@ -26,11 +27,9 @@ from app.wiring.releases import (
     seal_for_pool,
     shred_pool_keys,
 )
-from app.wiring.restoring import REFUSALS
 from app.wiring.rotations import finish_ledger, rotate_index, rotate_ledger, rotate_roots, rotate_signing
 
 __all__ = [
-    "REFUSALS",
     "Departed",
     "EnrolmentError",
     "House",

@@ -3,6 +3,7 @@
 A lost root is total loss, and an empty keyring in its place would hide that until the first person cannot be read. So
 `found` alone makes a keyring or a signing key, and only where nothing yet stands on one; `look` makes nothing. Both
 refuse records and keys in one database, and a key store whose roots are with a provider that the settings do not name.
+`look` also refuses a database that does not answer, and one whose schema is not this program's.
 Leaves out whether each root still opens what it wrapped: asking a provider for all of them is not for every start.
 """
 
@@ -17,12 +18,22 @@ from pathlib import Path
 from typing import ClassVar
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.machine import SystemClock
 from app.sdk.disk import sync_folder
 from app.servicekeys import service_key
 from app.settings import KeyProviderKind, Settings
-from app.store.foundations import has_certificates, has_checkpoints, is_laid, root_kinds, same_database
+from app.store.foundations import (
+    has_certificates,
+    has_checkpoints,
+    has_records,
+    is_laid,
+    is_made,
+    root_kinds,
+    same_database,
+)
+from app.store.revisions import Tree, known, present
 from app.vault.providers.file import FileKeyring
 
 KEYRING = "keyring"
@@ -30,6 +41,7 @@ CERTIFICATE_KEY = "certificate.key"
 LEDGER_KEY = "ledger.key"
 FORMS_KEY = "forms.key"
 NONCES_KEY = "nonces.key"
+BEHIND = "the schema is behind: run `regard db upgrade` as the owner of both databases"
 _RUNBOOK = "docs/runbooks/founding.md"
 
 
@@ -75,6 +87,24 @@ class SchemaBehind(UnfitDeployment):
     code = "schema_behind"
 
 
+class SchemaAhead(UnfitDeployment):
+    """A database has a newer schema than this program knows."""
+
+    code = "schema_ahead"
+
+
+class DatabaseAway(UnfitDeployment):
+    """A database does not answer, or will not let us in."""
+
+    code = "database_unavailable"
+
+
+class MailUnfit(UnfitDeployment):
+    """No mail can be sent as the settings say."""
+
+    code = "mail_unfit"
+
+
 class ExtraMissing(UnfitDeployment):
     """The library of the key provider is not installed."""
 
@@ -102,15 +132,65 @@ def refuse_one_database(records: Engine, keys: Engine) -> None:
         raise SameDatabase("REGARD_KEYS_URL: leads to the database of the records; the key store needs one of its own")
 
 
+def reach(name: str, database: Engine) -> None:
+    """Raise `NotFounded` or `DatabaseAway` when there is no database at an address; none is made by asking."""
+    if not is_made(database):
+        raise NotFounded(
+            f"{name}: there is no database yet: `regard db upgrade` makes it. Where there was one, bring it back first "
+            "(docs/runbooks/restore.md)"
+        )
+    ask(name, database)
+
+
+def ask(name: str, database: Engine) -> None:
+    """Ask a database for nothing. Raises `DatabaseAway`."""
+    try:
+        database.connect().execution_options(regard_read=True).close()
+    except SQLAlchemyError as fault:
+        raise DatabaseAway(f"{name}: the database does not answer: {_first_line(fault)}") from None
+
+
+def _first_line(fault: SQLAlchemyError) -> str:
+    """What the driver says, without the statement and the address that the library adds."""
+    said = str(getattr(fault, "orig", None) or type(fault).__name__)
+    return (said.splitlines() or [type(fault).__name__])[0]
+
+
 def look(settings: Settings, records: Engine, keys: Engine) -> None:
     """Raise what keeps this deployment from being opened; change nothing."""
+    reach("REGARD_RECORDS_URL", records)
+    reach("REGARD_KEYS_URL", keys)
     if not is_laid(keys):
         raise NotFounded("the key store has no tables yet: `regard db upgrade` makes them")
     refuse_one_database(records, keys)
+    if not has_records(records):
+        raise NotFounded("the records have no tables yet: `regard db upgrade` makes them")
+    refuse_newer(records, keys)
+    _refuse_older(records, keys)
     held = root_kinds(keys)
     _refuse_other_provider(settings, held)
     if _keeps_roots_here(settings) and not (settings.data_dir / KEYRING).exists():
         raise _keyring_gone(held) or NotFounded("there is no keyring yet: `regard db upgrade` makes it")
+
+
+def refuse_newer(records: Engine, keys: Engine) -> None:
+    """Raise `SchemaAhead` for a revision that this program does not know: it came after it."""
+    for tree, database in _trees(records, keys):
+        revision = present(database)
+        if revision is not None and revision not in known(tree):
+            raise SchemaAhead(
+                f"the {tree} database has schema {revision}, newer than this program: use that of the upgrade"
+            )
+
+
+def _refuse_older(records: Engine, keys: Engine) -> None:
+    for tree, database in _trees(records, keys):
+        if present(database) != known(tree)[-1]:
+            raise SchemaBehind(BEHIND)
+
+
+def _trees(records: Engine, keys: Engine) -> tuple[tuple[Tree, Engine], ...]:
+    return (("records", records), ("keys", keys))
 
 
 def found(settings: Settings, records: Engine, keys: Engine) -> None:

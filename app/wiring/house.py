@@ -34,9 +34,20 @@ from app.vault.errors import ProviderUnavailable
 from app.vault.keys import KeyClass, Scope
 from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work, forms_key
-from app.wiring.founding import ProviderRefused, SchemaBehind, WorkerRunning, found, look, refuse_one_database
+from app.wiring.founding import (
+    BEHIND,
+    ProviderRefused,
+    SchemaBehind,
+    WorkerRunning,
+    ask,
+    found,
+    look,
+    refuse_newer,
+    refuse_one_database,
+)
 from app.wiring.ledgerkeys import ledger_signer
 from app.wiring.mail import hand_over_to, mailer
+from app.wiring.pack import controller_of, practice_of
 from app.wiring.pooling import expire_pool
 from app.wiring.restoring import Restoring
 from app.wiring.rotating import IndexSchedule
@@ -50,7 +61,6 @@ from app.workflows.mail import Postman
 from app.workflows.signins import SignInMail
 from consent.policy import Policy
 from consent.vocabulary import ControllerId, SubjectRef
-from dsar.practice import read_practice
 
 _NOT_PERMITTED = "42501"
 """PostgreSQL: insufficient_privilege."""
@@ -62,14 +72,6 @@ _RUNNING = (
     "another process, as executor {!r}, carries out the work of this deployment already: end it first. "
     "On PostgreSQL several may run, each with a REGARD_EXECUTOR of its own"
 )
-
-
-class UnknownControllerError(LookupError):
-    """The settings name no controller of the pack, or the pack has several and the settings name none."""
-
-
-class PracticeUnknownError(ValueError):
-    """The pack does not state a number the clock of requests needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
     metrics = Metrics()
     vault = vault_over(settings, keys, clock, unnamed=policy.aml_only(), noted=metrics.asked_provider)
     work = DurableWork(records, clock, handlers or {}, executor=settings.executor)
-    controller = _controller(settings, policy)
+    controller = controller_of(settings, policy)
     sealer = OwnSeals(vault, controller)
     units = Units(records, clock, ids, os.urandom, sealer.payload, sealer.mail, work.enqueue)
     casework = _casework(units, vault, policy, settings)
@@ -205,11 +207,8 @@ def build(settings: Settings, handlers: Mapping[str, Handler] | None = None) -> 
 
 
 def _casework(units: Units, vault: Vault, policy: Policy, settings: Settings) -> Casework:
-    practice, faults = read_practice(policy.practice())
-    if practice is None:
-        raise PracticeUnknownError("; ".join(faults))
     files = SealedFolder(settings.data_dir / "sealed")
-    return Casework(units, vault, policy, practice, files, Waits(), Calendars(), settings.issuer)
+    return Casework(units, vault, policy, practice_of(policy), files, Waits(), Calendars(), settings.issuer)
 
 
 def _postman(units: Units, seals: OwnSeals, settings: Settings, casework: Casework) -> Postman:
@@ -232,7 +231,10 @@ def migrate(settings: Settings) -> None:
 
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _both(settings) as (records, keys):
+        ask("REGARD_RECORDS_URL", records)
+        ask("REGARD_KEYS_URL", keys)
         refuse_one_database(records, keys)
+        refuse_newer(records, keys)
         with _told_who_may():
             upgrade(records, "records")
             upgrade(keys, "keys")
@@ -247,7 +249,7 @@ def _told_who_may() -> Iterator[None]:
     except ProgrammingError as fault:
         if getattr(fault.orig, "sqlstate", None) != _NOT_PERMITTED:
             raise
-        raise SchemaBehind("the schema is behind: run `regard db upgrade` as the owner of both databases") from None
+        raise SchemaBehind(BEHIND) from None
 
 
 def _make_job_tables(settings: Settings, records: Engine) -> None:
@@ -268,17 +270,6 @@ def _both(settings: Settings) -> Iterator[tuple[Engine, Engine]]:
     finally:
         records.dispose()
         keys.dispose()
-
-
-def _controller(settings: Settings, policy: Policy) -> ControllerId:
-    if settings.controller:
-        if settings.controller not in policy.controllers:
-            raise UnknownControllerError(f"REGARD_CONTROLLER: the pack has no controller {settings.controller!r}")
-        return ControllerId(settings.controller)
-    own = [each.id for each in policy.controllers.values() if each.capacity == "controller"]
-    if len(own) != 1:
-        raise UnknownControllerError("REGARD_CONTROLLER: say which controller of the pack this deployment is")
-    return own[0]
 
 
 class OwnSeals:

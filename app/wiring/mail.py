@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from app.outbound.errors import MailRefused, MailUnavailable
+from app.outbound.errors import MailRefused, MailUnavailable, OutboundError
 from app.outbound.mail import Mailer, Message, Sender
 from app.outbound.outbox import LocalOutbox
 from app.outbound.smtp import SmtpMailer
 from app.settings import Settings
 from app.store.mailqueue import UNDETERMINED
+from app.wiring.founding import MailUnfit
 from app.workflows.mail import HandedOver, HandOver
 from consent.ports import Clock
 
@@ -19,7 +20,14 @@ FAREWELL: Final = "certificate"
 
 
 def mailer(settings: Settings, clock: Clock) -> Mailer:
-    """Return the sender of the settings."""
+    """Return the sender of the settings. Raises `MailUnfit` for one that cannot send."""
+    try:
+        return _chosen(settings, clock)
+    except OutboundError as unfit:
+        raise MailUnfit(f"REGARD_MAIL: {settings.mail} cannot send: {unfit}") from None
+
+
+def _chosen(settings: Settings, clock: Clock) -> Mailer:
     sender = Sender(settings.mail_from, "Regard")
     if settings.mail == "outbox":
         return LocalOutbox(settings.data_dir / "outbox", clock.now)

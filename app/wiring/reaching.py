@@ -1,4 +1,7 @@
-"""Whether what the settings name answers: both databases and each key provider (operations.md section 5).
+"""Whether what the settings name answers, and a start would go through (operations.md section 5).
+
+Asked are both databases and each key provider; looked at are the schema, the policy pack with the controller in it, and
+the sender of mail.
 
 A provider that holds roots of this deployment opens one partition. One that holds none yet, as before a move, makes a
 root in the range of drills (`app.vault.apart`), wraps and opens a key with it, and destroys it: its credentials have to
@@ -15,12 +18,12 @@ from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
+from app import policyfiles
 from app.machine import SystemClock
 from app.settings import Settings
 from app.store.engine import open_engine
-from app.store.foundations import is_laid, is_made
+from app.store.foundations import is_laid
 from app.store.restores import partitions
 from app.vault.apart import ApartProvider
 from app.vault.epochs import Epochs
@@ -29,7 +32,9 @@ from app.vault.keys import KeyClass
 from app.vault.moving import kind_of
 from app.vault.ports import KeyProvider, Partition, RootName
 from app.vault.wrapping import KEY_BYTES, wipe
-from app.wiring.founding import UnfitDeployment, look
+from app.wiring.founding import UnfitDeployment, look, reach
+from app.wiring.mail import mailer
+from app.wiring.pack import controller_of, practice_of
 from app.wiring.vaults import key_provider
 
 _TRIED: Final = RootName(KeyClass.DATA, 0, 1)
@@ -37,14 +42,14 @@ _NAME: Final = b"regard.reach"
 
 
 def unreached(settings: Settings) -> tuple[str, ...]:
-    """Return a sentence for each thing that does not answer, or answers for another deployment; empty: all do."""
+    """Return a sentence for each thing that does not answer, or would keep the service from starting; empty: none."""
     records = open_engine(settings.records_url.reveal())
     keys = open_engine(settings.keys_url.reveal(), keys=True)
     try:
         no_records, no_keys = _silent("REGARD_RECORDS_URL", records), _silent("REGARD_KEYS_URL", keys)
         unfit = [] if no_records or no_keys else _unfit(settings, records, keys)
         held = {} if no_keys else _one_each(keys)
-        return (*no_records, *no_keys, *unfit, *_refusing(settings, held))
+        return (*no_records, *no_keys, *unfit, *_refusing(settings, held), *_pack(settings), *_sender(settings))
     finally:
         records.dispose()
         keys.dispose()
@@ -63,25 +68,36 @@ def look_whole(settings: Settings) -> None:
 
 
 def _silent(name: str, database: Engine) -> list[str]:
-    """Ask a database for nothing; one that is not there is not made by asking."""
-    if not is_made(database):
-        return [f"{name}: there is no database yet: `regard db upgrade` makes it"]
     try:
-        database.connect().execution_options(regard_read=True).close()
-    except SQLAlchemyError as fault:
-        return [f"{name}: the database does not answer: {_first_line(fault)}"]
+        reach(name, database)
+    except UnfitDeployment as unfit:
+        return [str(unfit)]
     return []
-
-
-def _first_line(fault: SQLAlchemyError) -> str:
-    """What the driver says, without the statement and the address that the library adds."""
-    said = str(getattr(fault, "orig", None) or type(fault).__name__)
-    return (said.splitlines() or [type(fault).__name__])[0]
 
 
 def _unfit(settings: Settings, records: Engine, keys: Engine) -> list[str]:
     try:
         look(settings, records, keys)
+    except UnfitDeployment as unfit:
+        return [f"{unfit.code}: {unfit}"]
+    return []
+
+
+def _pack(settings: Settings) -> list[str]:
+    try:
+        policy = policyfiles.load(settings.policies_dir)
+        controller_of(settings, policy)
+        practice_of(policy)
+    except policyfiles.PolicyFaults as faulty:
+        return [f"{faulty.code}: {line}" for line in str(faulty).splitlines()]
+    except UnfitDeployment as unfit:
+        return [f"{unfit.code}: {unfit}"]
+    return []
+
+
+def _sender(settings: Settings) -> list[str]:
+    try:
+        mailer(settings, SystemClock())
     except UnfitDeployment as unfit:
         return [f"{unfit.code}: {unfit}"]
     return []

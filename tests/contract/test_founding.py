@@ -323,4 +323,4 @@ def test_a_file_and_a_server_are_two(one: str, tmp_path: Path) -> None:
 
 def test_every_refusal_has_a_code_of_its_own() -> None:
     codes = [each.code for each in (UnfitDeployment, *UnfitDeployment.__subclasses__())]
-    assert len(codes) == len(set(codes)) == 10
+    assert len(codes) == len(set(codes)) == 15

@@ -6,9 +6,12 @@ See operations.md sections 5 and 6.
 from __future__ import annotations
 
 import os
+import runpy
+import sqlite3
 import subprocess
 import sys
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -110,7 +113,7 @@ def test_databases_that_do_not_answer_are_named(said: dict[str, str], tmp_path: 
     records, keys = done.stderr.splitlines()
     assert records.startswith("REGARD_RECORDS_URL: the database does not answer: ")
     assert "sekret" not in records
-    assert keys == "REGARD_KEYS_URL: there is no database yet: `regard db upgrade` makes it"
+    assert keys.startswith("REGARD_KEYS_URL: there is no database yet: `regard db upgrade` makes it. ")
     assert not missing.exists()
 
 
@@ -156,6 +159,74 @@ def test_a_service_that_starts_while_its_provider_refuses_says_so_in_its_log(mov
         again.start()
     again.close()
     assert "keys.provider_refused" not in [each["event"] for each in told]
+
+
+def set_revision(said: dict[str, str], name: str, revision: str) -> None:
+    with closing(sqlite3.connect(Path(said["REGARD_DATA_DIR"]) / f"{name}.sqlite")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+def away(said: dict[str, str], name: str) -> None:
+    said[f"REGARD_{name.upper()}_URL"] = f"postgresql+psycopg://regard:sekret@127.0.0.1:{free_port()}/one"
+
+
+UNFIT: dict[str, tuple[str, Callable[[dict[str, str]], object]]] = {
+    "controller": ("unknown_controller", lambda said: said.update(REGARD_CONTROLLER="nobody")),
+    "sender": ("mail_unfit", lambda said: said.update(REGARD_MAIL_FROM="nobody")),
+    "password": (
+        "mail_unfit",
+        lambda said: said.update(
+            REGARD_MAIL="smtp", REGARD_SMTP_HOST="mail", REGARD_SMTP_USER="u", REGARD_SMTP_PASSWORD="sekret-é"
+        ),
+    ),
+    "newer records": ("schema_ahead", lambda said: set_revision(said, "records", "9999")),
+    "newer keys": ("schema_ahead", lambda said: set_revision(said, "keys", "9999")),
+    "no pack": ("policy_faults", lambda said: said.update(REGARD_POLICIES_DIR="/nowhere")),
+    "records away": ("database_unavailable", lambda said: away(said, "records")),
+    "keys away": ("database_unavailable", lambda said: away(said, "keys")),
+}
+
+
+@pytest.mark.parametrize("fault", UNFIT)
+def test_what_keeps_the_service_from_starting_is_told_in_a_line_and_before(
+    said: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """operations.md section 5: what `--reach` calls sound starts; `serve` and `status` say why they do not."""
+    code, spoil = UNFIT[fault]
+    spoil(said)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    asked, status = check(said, "--reach"), CliRunner().invoke(main, ["status"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("app.wsgi")  # what `serve` loads
+    served = capfd.readouterr().err
+    assert (asked.exit_code, asked.stdout, status.exit_code, status.stdout, left.value.code) == (1, "", 1, "", 1)
+    for told in (status.stderr, served):
+        assert told.splitlines()[-1].startswith(f"{code}: ")
+    assert len(asked.stderr.splitlines()) == 1
+    assert asked.stderr.startswith((f"{code}: ", "REGARD_RECORDS_URL: the data", "REGARD_KEYS_URL: the data"))
+    assert not any(word in asked.stderr + status.stderr + served for word in ("Traceback", "sekret"))
+
+
+@pytest.mark.parametrize("words", [["status"], ["config", "check", "--reach"]], ids=" ".join)
+def test_records_that_are_gone_are_not_made_by_looking(said: dict[str, str], words: list[str]) -> None:
+    records = Path(said["REGARD_DATA_DIR"]) / "records.sqlite"
+    records.unlink()
+    done = CliRunner(env=said).invoke(main, words)
+    assert (done.exit_code, done.stdout, type(done.exception)) == (1, "", SystemExit)
+    assert "REGARD_RECORDS_URL: there is no database yet: `regard db upgrade` makes it. Where there was" in done.stderr
+    assert not records.exists()
+    records.touch()
+    done = CliRunner(env=said).invoke(main, words)
+    assert done.stderr == "not_founded: the records have no tables yet: `regard db upgrade` makes them\n"
+
+
+@pytest.mark.parametrize("name", ["records", "keys"])
+def test_an_older_schema_is_told_by_what_may_not_change_it(said: dict[str, str], name: str) -> None:
+    set_revision(said, name, "0001")
+    for words in (["status"], ["config", "check", "--reach"]):
+        done = CliRunner(env=said).invoke(main, words)
+        assert (done.exit_code, done.stderr.split(":")[0]) == (1, "schema_behind")
 
 
 def demo(**said: str) -> subprocess.CompletedProcess[str]:

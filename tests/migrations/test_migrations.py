@@ -7,12 +7,15 @@ import pkgutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 import app.store.rows
 from app.store import tables
 from app.store.engine import open_engine
 from app.store.migrate import Tree, metadata, upgrade
+from app.store.revisions import FOLDER, present
+from app.store.revisions import known as revisions
 
 
 def test_every_rows_module_is_named_among_the_tables() -> None:
@@ -23,8 +26,10 @@ def test_every_rows_module_is_named_among_the_tables() -> None:
 @pytest.mark.parametrize("tree", ["records", "keys"])
 def test_a_migrated_database_has_the_tables_of_the_code(tree: Tree, records_url: str) -> None:
     engine = open_engine(records_url, keys=tree == "keys")
+    assert present(engine) is None
     upgrade(engine, tree)
     upgrade(engine, tree)
+    assert present(engine) == revisions(tree)[-1]
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"include_name": lambda n, k, _: k != "table" or n in known}
@@ -33,3 +38,9 @@ def test_a_migrated_database_has_the_tables_of_the_code(tree: Tree, records_url:
         assert compare_metadata(context, metadata(tree)) == []
         assert known <= set(inspect(connection).get_table_names())
     engine.dispose()
+
+
+@pytest.mark.parametrize("tree", ["records", "keys"])
+def test_the_names_of_the_files_are_what_alembic_reads_in_them(tree: Tree) -> None:
+    scripts = ScriptDirectory(str(FOLDER / tree))
+    assert revisions(tree) == tuple(reversed([each.revision for each in scripts.walk_revisions()]))
