@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from app.cli.configured import FAULTY, MISUSED
-from app.cli.opening import opened
+from app.cli.opening import opened, refuse
 from app.exports.cells import Row
 from app.exports.errors import ExportError
 from app.vault.errors import VaultError
@@ -50,6 +50,8 @@ def plan(profile: str, live: Path, as_json: bool) -> None:  # noqa: FBT001 - cli
             planned = plan_release(house, profile, list(rows(live)))
         except ExportError as refused:
             _refuse(refused)
+        except VaultError as away:
+            refuse(away)
     if as_json:
         click.echo(json.dumps({"candidate": planned.id, "digest": planned.digest}))
         return
@@ -77,6 +79,8 @@ def let_go(candidate: str, live: Path, out: Path, as_json: bool) -> None:  # noq
             gone = release(house, candidate, list(rows(live)))
         except ExportError as refused:
             _refuse(refused)
+        except VaultError as away:
+            refuse(away)
         files = _written(out, gone)
         keys = _shredded(house, gone.cohort)
         leaf = _leaf(house, gone.entry)
@@ -106,8 +110,7 @@ def shred(cohort: str) -> None:
         except ExportError as refused:
             _refuse(refused)
         except VaultError as waiting:
-            click.echo(f"{waiting.code}: {waiting}", err=True)
-            sys.exit(FAULTY)
+            refuse(waiting)
 
 
 def _written(out: Path, gone: Departed) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from app.exports.profile import Profile
 from app.exports.risk import report
 from app.profiles import HOUSE
 from app.store.exports import HeldBack, ReleaseCandidate, SealedCohort
-from app.vault.errors import Erased, ErasureUnknown
+from app.vault.errors import Erased, ErasureUnknown, UnknownKey, UnknownSubject
 from app.vault.keys import KeyClass, Scope, Target
 from app.vault.ports import ErasureState
 from app.wiring.house import House
@@ -230,7 +230,7 @@ def _made(house: House, profile: Profile) -> Candidate:
 
 
 def _waiting(house: House, profile: Profile) -> Iterator[Row]:
-    """Yield what waits in the pool, opened; whoever's key was destroyed meanwhile is not there any more."""
+    """Yield what waits in the pool, opened; whoever's key is destroyed or lost is not there any more."""
     now = house.units.clock.now()
     with house.units.reading() as unit:
         held = unit.exports.open_pool(house.controller, profile.id, now=now)
@@ -243,7 +243,8 @@ def _waiting(house: House, profile: Profile) -> Iterator[Row]:
 def _opened(house: House, held: HeldBack) -> Mapping[str, object] | None:
     try:
         plain = house.vault.open(pool_scope(held.controller, held.subject), held.profile, held.sealed)
-    except Erased:
+    except (Erased, UnknownKey, UnknownSubject):
+        # a key store that was restored does not know the newest people: their values open with nothing any more
         return None
     values: Mapping[str, object] = json.loads(plain)
     return values

@@ -13,6 +13,8 @@ from app.cli.main import main
 from app.demo.generator import Standing, analysable, make_subjects
 from app.profiles import Profile
 from app.settings import Settings, read_settings
+from app.vault.core import Vault
+from app.vault.errors import ProviderUnavailable
 from app.wiring import House, build, hold_back, seal_for_pool
 from app.wiring.releases import release_profile
 from consent.vocabulary import Locale, SubjectRef
@@ -138,6 +140,26 @@ def test_a_table_is_planned_waits_and_leaves_once_approved(settings: Settings, t
     assert house.ledger.position(told["entry"]) == told["leaf"]
     assert {file.name for file in out.iterdir()} == {"table.csv", "table.parquet", "manifest.json"}
     assert "released" not in run("exports", "release", said["candidate"], "--live", live, "--out", str(out)).stdout
+    house.close()
+
+
+def test_what_the_vault_says_is_told_in_a_sentence(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Operations.md: a key provider that is away is a state of things, no crash; nothing is planned, nothing leaves."""
+    house = build(settings)
+    live = str(_fill(house, tmp_path))
+    planned = json.loads(run("exports", "plan", PROFILE, "--live", live, "--json").stdout)
+
+    def away(*_: object, **_more: object) -> bytes:
+        raise ProviderUnavailable
+
+    monkeypatch.setattr(Vault, "open", away)
+    out = tmp_path / "out"
+    for words in (("plan", PROFILE, "--live", live), ("release", planned["candidate"], "--live", live, "--out", out)):
+        refused = run("exports", *map(str, words))
+        assert (refused.exit_code, refused.exception.__class__, refused.stdout) == (1, SystemExit, "")
+        assert refused.stderr.startswith("key_provider_unavailable: ")
     house.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.demo.generator import Standing, Subject, analysable, make_subjects
 from app.exports.errors import PoolChanged
@@ -174,6 +174,19 @@ def test_who_was_erased_meanwhile_closes_the_gate_for_the_old_approval(house: Ho
     assert again.digest != planned.digest
     approve(house, again.id, again.digest)
     assert release(house, again.id, live()).subjects == len(GONE) - 1
+
+
+def test_whom_a_restored_key_store_does_not_know_holds_no_release_up(house: House, keys_engine: Engine) -> None:
+    """Operations.md section 6: the key store may come back older than the pool; their values open with nothing."""
+    refs = fill(house, GONE)
+    with keys_engine.begin() as connection:
+        for table, ref in (("data_keys", refs[0]), ("data_keys", refs[1]), ("subject_keys", refs[1])):
+            gone = connection.execute(text(f"DELETE FROM {table} WHERE subject = :ref"), {"ref": ref})
+            assert gone.rowcount > 0
+    planned = plan_release(house, PROFILE, live())
+    assert planned.report["subjects_in"] == len(GONE) - 2
+    approve(house, planned.id, planned.digest)
+    assert release(house, planned.id, live()).subjects == len(GONE) - 2
 
 
 def test_what_cannot_be_released_is_not_even_shown(house: House) -> None:
