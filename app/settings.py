@@ -138,6 +138,8 @@ class SettingsFaultsError(ValueError):
 PREFIX = "REGARD_"
 _NOT_OURS = frozenset({"REGARD_CONFIG"})
 _DATABASE = re.compile(r"sqlite(?:\+pysqlite)?:///.+|postgresql\+psycopg://[^/?#\s]*/[^/?\s].*")
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:.]+")
+"""A name in ASCII (of another script its `xn--` spelling) or an address of IP."""
 _KEY_RING = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+")
 
 
@@ -174,6 +176,8 @@ def _from_file(environment: Mapping[str, str], faults: list[str]) -> dict[str, o
         return dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except OSError:
         faults.append("REGARD_CONFIG: the file cannot be read")
+    except UnicodeDecodeError:
+        faults.append("REGARD_CONFIG: the file is not UTF-8 text")
     except tomllib.TOMLDecodeError as error:
         faults.append(f"REGARD_CONFIG: not valid TOML: {error}")
     return {}
@@ -185,14 +189,22 @@ def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict
         if not variable.startswith(PREFIX) or variable in _NOT_OURS or variable.startswith("REGARD_TEST_"):
             continue
         name = variable.removeprefix(PREFIX).lower()
-        if not name.endswith("_file"):
-            found[name] = value
-            continue
-        try:
-            found[name.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").strip()
-        except OSError:
-            faults.append(f"{variable}: the file cannot be read")
+        setting = name.removesuffix("_file")
+        if setting in found:
+            faults.append(f"{PREFIX}{setting.upper()}: is given twice, itself and as a file: keep one")
+        found[setting] = value if setting == name else _content(variable, value, faults)
     return found
+
+
+def _content(variable: str, path: str, faults: list[str]) -> str:
+    """Return what the file says; the fault of one that says nothing readable repeats none of it."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        faults.append(f"{variable}: the file cannot be read")
+    except UnicodeDecodeError:
+        faults.append(f"{variable}: the file is not UTF-8 text")
+    return ""
 
 
 def _parser(kind: str) -> Callable[[object], Any]:
@@ -233,8 +245,11 @@ def _meaning(settings: Settings) -> list[str]:
     faults = [f"{PREFIX}{name.upper()}: {_DATABASES}" for name in _DATABASE_NAMES if not _is_database(settings, name)]
     if settings.records_url == settings.keys_url:
         faults.append("REGARD_KEYS_URL: the key store must be another database than the records")
-    if not _is_address(settings.issuer):
-        faults.append("REGARD_ISSUER: must be an http or https address")
+    if not _is_origin(settings.issuer):
+        faults.append(
+            "REGARD_ISSUER: must be an http or https address as browsers write an origin: in small letters, the port "
+            "unless it is the usual one, and nothing after it, no slash either"
+        )
     if any(_not_a_witness(key) for key in settings.ledger_witnesses.split()):
         faults.append("REGARD_LEDGER_WITNESSES: not all are witnesses' verifier keys (name+id+base64, type 0x04)")
     if settings.mail not in {"outbox", "smtp", "sendgrid"}:
@@ -265,7 +280,7 @@ def _is_database(settings: Settings, name: str) -> bool:
 def _comes_apart(url: str) -> bool:
     """Reading a port that is no number raises, as does a bracket in a password."""
     try:
-        return (urlsplit(url).port or 1) > 0
+        return urlsplit(url).port != 0
     except ValueError:
         return False
 
@@ -355,7 +370,20 @@ def _endpoint_faults(name: str, address: str, settings: Settings) -> list[str]:
 
 
 def _is_address(said: str) -> bool:
-    return urlsplit(said).scheme in {"http", "https"} and bool(urlsplit(said).hostname)
+    return said.startswith(("http://", "https://")) and _comes_apart(said) and bool(urlsplit(said).hostname)
+
+
+def _is_origin(said: str) -> bool:
+    """Return whether an address is its own origin (RFC 6454 section 6.2).
+
+    Links begin with it as it stands, and a passkey's answer names the browser's spelling of it.
+    """
+    if not (_is_address(said) and _HOST.fullmatch(urlsplit(said).hostname or "")):
+        return False
+    split = urlsplit(said)
+    host = f"[{split.hostname}]" if ":" in (split.hostname or "") else split.hostname
+    usual = split.port in (None, {"http": 80, "https": 443}[split.scheme])
+    return said == f"{split.scheme}://{host}" + ("" if usual else f":{split.port}")
 
 
 _PROVIDER_FAULTS: Mapping[KeyProviderKind, Callable[[Settings], list[str]]] = {

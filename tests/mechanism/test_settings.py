@@ -103,6 +103,66 @@ def test_addresses_of_databases_are_taken(url: str) -> None:
     assert read_settings({"REGARD_KEYS_URL": url}).keys_url.reveal() == url
 
 
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "http://localhost:8000/",
+        "https://regard.example/sub/path",
+        "https://regard.example?x=1",
+        "https://regard.example#top",
+        "https://me:sekret@regard.example",
+        "http://localhost:abc",
+        "http://localhost:99999",
+        "http://localhost:0",
+        "http://localhost:",
+        "http://[localhost",
+        "http://",
+        "https://regard.example:443",
+        "https://Regard.example",
+        "HTTPS://regard.example",
+        "https://regárd.example",
+        "https://regard example",
+        "https://regard.example.",
+        "localhost:8000",
+    ],
+)
+def test_the_address_of_the_service_is_an_origin(issuer: str) -> None:
+    """Else links read //en/... and no passkey's answer names it (RFC 6454, WebAuthn section 7)."""
+    assert faults({"REGARD_ISSUER": issuer}) == {"REGARD_ISSUER"}
+
+
+@pytest.mark.parametrize(
+    ("issuer", "port"),
+    [
+        ("http://localhost:8000", 8000),
+        ("http://127.0.0.1", 80),
+        ("https://regard.example", 443),
+        ("https://xn--regrd-xqa.example:8443", 8443),
+        ("http://[::1]:8000", 8000),
+    ],
+)
+def test_origins_are_taken_with_their_port(issuer: str, port: int) -> None:
+    assert read_settings({"REGARD_ISSUER": issuer}).port == port
+
+
+def test_a_file_that_is_no_text_is_named_and_not_quoted(tmp_path: Path) -> None:
+    latin = tmp_path / "latin"
+    latin.write_bytes(b"smtp_password = 'sekr\xe9t'")
+    for variable in ("REGARD_CONFIG", "REGARD_SMTP_PASSWORD_FILE", "REGARD_METRICS_TOKEN_FILE"):
+        assert faults({variable: str(latin)}) == {variable}
+        with pytest.raises(SettingsFaultsError) as caught:
+            read_settings({variable: str(latin)})
+        assert "sekr" not in f"{caught.value!r} {caught.value.__context__!r}"
+
+
+def test_a_setting_given_twice_is_refused(tmp_path: Path) -> None:
+    """One of the two would be a secret that was meant to be gone."""
+    (tmp_path / "token").write_text("new")
+    twice = {"REGARD_METRICS_TOKEN": "old", "REGARD_METRICS_TOKEN_FILE": str(tmp_path / "token")}
+    assert faults(twice) == {"REGARD_METRICS_TOKEN"}
+    assert faults(dict(reversed(twice.items()))) == {"REGARD_METRICS_TOKEN"}
+
+
 # Where root keys live (vault.md section 4)
 
 SOUND = {
@@ -155,6 +215,8 @@ def test_what_a_key_provider_lacks_is_named_at_once(kind: str, missing: set[str]
         {**SOUND["pkcs11"], "REGARD_KEY_PROVIDER": "pkcs11", "REGARD_PKCS11_MODULE": "/nowhere.so"},
         {**SOUND["pkcs11"], "REGARD_KEY_PROVIDER": "pkcs11", "REGARD_PKCS11_HARDWARE": "perhaps"},
         {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_URL": "bao.internal"},
+        {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_URL": "https://bao:many"},
+        {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_URL": "https://[bao"},
         {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_MOUNT": "/"},
         {**SOUND["openbao"], "REGARD_KEY_PROVIDER": "openbao", "REGARD_OPENBAO_CA": "/nowhere.pem"},
         {**SOUND["aws"], "REGARD_KEY_PROVIDER": "aws", "REGARD_AWS_WAITING_DAYS": "6"},
