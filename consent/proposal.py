@@ -141,6 +141,16 @@ def pack_faults(
         yield PackFault.CATEGORY_NOT_GRANTED, name
 
 
+def page_names(
+    policy: Policy, *, controller: ControllerId, party: PartyId, purpose: PurposeId, at: datetime
+) -> frozenset[PartyId]:
+    """Return whom the page of a party's question names, and so who may ever hold under it (consent rules 15, 51)."""
+    known = policy.purposes.get(purpose)
+    if known is None or known.controller != controller:
+        return frozenset({party})
+    return _readers(policy, known, at) | {party}
+
+
 def _readable(policy: Policy, party: PartyId, purpose: Purpose, at: datetime) -> frozenset[CategoryId]:
     entry, day = policy.parties.get(party), local_day(policy, purpose.controller, at)
     live = grants_live(entry, day) if entry is not None else ()

@@ -196,6 +196,8 @@ def proposal_of(asked: AggregationConsent, controller: ControllerId, subject: Su
     if asked.accounts:
         # a consent narrowed to accounts has to be enforced per account; nothing does so yet, so nothing pretends to
         raise UnfitError(("accounts_not_offered",))
+    if asked.access_path is not None and asked.access_path not in frozenset(AccessPath):
+        raise UnfitError(("path_not_offered",))
     ceiling = None
     if asked.period_until is not None:
         start = asked.period_from or local_day(doors().policy, controller, doors().clock.now())

@@ -130,6 +130,7 @@ def authorization_services(house: House) -> OAuthServices:
         party_live=party_live,
         present=present,
         unfit=proposing.unfit(house.policy, units.clock),
+        named=proposing.named(house.policy, units.clock),
         nonces=Nonces(kept_service_key(house.settings.data_dir / NONCES_KEY), required=False),
     )
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 
 from app.sdk.claims import AggregationConsent
 from app.tokens.records import Client
+from consent.events import AccessPath
 from consent.policy import Policy
 from consent.ports import Clock
-from consent.proposal import PackFault, pack_faults
+from consent.proposal import PackFault, pack_faults, page_names
 from consent.vocabulary import CategoryId, ControllerId, PartyId, PurposeId
 
 _WORD = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
@@ -29,6 +30,8 @@ def unfit(policy: Policy, clock: Clock) -> Callable[[Client, AggregationConsent]
     """Return what says the first thing that stands against a client's proposal, or None."""
 
     def against(client: Client, asked: AggregationConsent) -> str | None:
+        if asked.access_path is not None and asked.access_path not in frozenset(AccessPath):
+            return f"there is no access path {_named(asked.access_path)}"
         faults = pack_faults(
             policy,
             controller=ControllerId(client.controller),
@@ -44,6 +47,21 @@ def unfit(policy: Policy, clock: Clock) -> Callable[[Client, AggregationConsent]
         return _SENTENCES[fault].format(word=_named(word), purpose=asked.purpose, party=client.party)
 
     return against
+
+
+def named(policy: Policy, clock: Clock) -> Callable[[Client, AggregationConsent], frozenset[PartyId]]:
+    """Return what says whom the page of a client's proposal would name."""
+
+    def names(client: Client, asked: AggregationConsent) -> frozenset[PartyId]:
+        return page_names(
+            policy,
+            controller=ControllerId(client.controller),
+            party=PartyId(client.party),
+            purpose=PurposeId(asked.purpose or ""),
+            at=clock.now(),
+        )
+
+    return names
 
 
 def _named(word: str) -> str:

@@ -64,9 +64,13 @@ class Facts:
     present: set[str] = field(default_factory=set)
     questions: list[Question] = field(default_factory=list)
     unfit_purposes: set[str] = field(default_factory=set)
+    on_the_page: set[PartyId] = field(default_factory=lambda: {PartyId("vault-firm")})
 
     def unfit(self, client: Client, asked: AggregationConsent) -> str | None:
         return f"{client.party} may not ask for {asked.purpose}" if asked.purpose in self.unfit_purposes else None
+
+    def named(self, client: Client, asked: AggregationConsent) -> frozenset[PartyId]:
+        return frozenset({PartyId(client.party), *self.on_the_page})
 
     def view(self, consent: ConsentId) -> ConsentView | None:
         return self.consents.get(consent)
@@ -178,6 +182,7 @@ class House:
             party_live=lambda _unit, client, _at: client.party not in self.facts.suspended_parties,
             present=lambda _unit, view, _at: view.id in self.facts.present,
             unfit=self.facts.unfit,
+            named=self.facts.named,
             nonces=Nonces(b"n" * 32, required=nonce),
         )
         app = Flask("oauth_house")

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine
 
 from app.http.oauth import ConsentView
+from app.sdk.claims import AggregationConsent
 from app.sdk.client import Authority
 from app.sdk.dpop import Prover, new_key
 from app.sdk.errors import Refused
@@ -331,6 +332,8 @@ def test_a_holder_the_consent_does_not_name_gets_neither_code_nor_token(house: H
     house.component("other", "elsewhere", resource=there)
     own = json.dumps([{"type": "aggregation_consent", "consent_id": house.consent}])
     refused(house.push(authorization_details=own, resource=there), "invalid_target")
+    refused(house.push(resource=there), "invalid_target")  # nor would the page of a new one
+    house.facts.on_the_page.add(PartyId("elsewhere"))
     with pytest.raises(InvalidTarget):
         house.complete(house.journey(resource=there))
     view = house.facts.consents[house.consent]
@@ -404,7 +407,31 @@ def test_the_shipped_pack_says_which_word_of_a_proposal_is_wrong(
     assert wired.rows("oauth_requests") == []
 
 
-def pushed_to(at: DemoHouse, purpose: str, categories: list[str]) -> httpx.Response:
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("by_magic", "there is no access path by_magic"), ('Ana "Silva', "there is no access path of that name")],
+)
+def test_a_way_to_the_data_that_nobody_has_is_refused_when_it_is_pushed(
+    wired: DemoHouse, monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
+    """RFC 9396 section 5; the SDK's own partner sends none, another client may send anything."""
+    plain = AggregationConsent.to_json
+    monkeypatch.setattr(AggregationConsent, "to_json", lambda asked: {**plain(asked), "access_path": path})
+    said = pushed_to(wired, "wealth_overview", ["accounts.balances"]).json()
+    assert (said["error"], said["error_description"]) == ("invalid_authorization_details", words)
+    assert wired.rows("oauth_requests") == []
+
+
+def test_the_shipped_pack_has_no_holder_that_the_page_would_not_name(wired: DemoHouse) -> None:
+    """Consent rules 15, 51; RFC 8707 section 2: refused when it is pushed, not once the person has agreed."""
+    elsewhere = "https://fauvette.example"
+    wired.register("fauvette", party=PartyId("assurances_fauvette"), grants=("client_credentials",), resource=elsewhere)
+    answer = pushed_to(wired, "wealth_overview", ["accounts.balances"], resource=elsewhere)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+    assert wired.rows("oauth_requests") == []
+
+
+def pushed_to(at: DemoHouse, purpose: str, categories: list[str], **more: str) -> httpx.Response:
     """Push a proposal to a wired house as Patrivue's app does, and return the bare answer: a refusal."""
     heard: list[httpx.Response] = []
 
@@ -415,5 +442,5 @@ def pushed_to(at: DemoHouse, purpose: str, categories: list[str]) -> httpx.Respo
     http = httpx.Client(transport=httpx.MockTransport(line))
     authority = Authority(ISSUER, "app", read_key(at.key("app")), http=http, clock=at.clock.now)
     with pytest.raises(Refused):
-        Partner(authority, DEMO_CALLBACK).push(purpose=purpose, categories=categories)
+        Partner(authority, DEMO_CALLBACK).push(purpose=purpose, categories=categories, **more)
     return heard[-1]

@@ -615,6 +615,7 @@ def test_a_request_that_is_over_says_so(ana: Visitor) -> None:
     ("asked", "status"),
     [
         (AggregationConsent(purpose="wealth_overview", accounts=frozenset({"FR76"})), 422),
+        (AggregationConsent(purpose="wealth_overview", access_path="by_magic"), 422),
         (AggregationConsent(purpose="wealth_overview", categories=frozenset({"identity.papers"})), 422),
         (AggregationConsent(purpose="aml_duties"), 422),
         (AggregationConsent(purpose="client_reporting"), 422),

@@ -22,6 +22,7 @@ from consent.events import (
     SuspensionReason,
 )
 from consent.policy import Notice
+from consent.proposal import page_names
 from consent.reasons import Reason
 from consent.record import State
 from consent.vocabulary import CategoryId, ConsentId, Locale, PurposeId
@@ -235,6 +236,12 @@ def test_a_proposal_is_refused_with_every_fault(desk: Desk) -> None:
         "subject_unknown",
     }
     assert desk.books.entries == []
+
+
+def test_whom_a_question_will_name_is_known_before_it_is_put(desk: Desk) -> None:  # consent rules 15, 51
+    asked = {"controller": HERE, "party": PARTNER, "at": NOW}
+    assert page_names(desk.policy, purpose=OVERVIEW, **asked) == desk.propose().readers
+    assert page_names(desk.policy, purpose=PurposeId("unheard_of"), **asked) == {PARTNER}
 
 
 def test_where_the_answer_changes_nothing_nobody_is_asked(desk: Desk) -> None:

@@ -18,6 +18,7 @@ from app.http.oauth.issue import consent_for
 from app.http.oauth.models import ASSERTION, OWN_TOKEN, AccessModel, ClientModel, RefreshModel
 from app.http.oauth.requests import OAuthRequest
 from app.http.oauth.validity import Standing, standing
+from app.sdk.claims import AggregationConsent
 from app.tokens import rfc9396
 from app.tokens.errors import InvalidAuthorizationDetails, InvalidDpopProof, InvalidGrant, InvalidRequest
 from app.tokens.minting import digest, mint
@@ -73,10 +74,15 @@ class PushedAuthorization(Endpoint):
             raise
         detail = rfc9396.proposal(rfc9396.parse(request.form.get("authorization_details", "")))
         audience = audience_of(self.server, client, request.form.get("resource"))
+        named_in(self.server, self._named(client, detail), audience)
+
+    def _named(self, client: Client, detail: AggregationConsent) -> frozenset[PartyId]:
+        """Whom the person was told of, or will be; what cannot be asked is said now, and not after they signed in."""
         if detail.consent_id is not None:
-            named_in(self.server, consent_for(self.server, client, detail.consent_id), audience)
-        elif (fault := self.server.services.unfit(client, detail)) is not None:
-            raise InvalidAuthorizationDetails(fault)  # now, and not to the person after they signed in
+            return consent_for(self.server, client, detail.consent_id).parties
+        if (fault := self.server.services.unfit(client, detail)) is not None:
+            raise InvalidAuthorizationDetails(fault)
+        return self.server.services.named(client, detail)
 
     def _record(self, request: OAuthRequest, client: Client, reference: bytes) -> PushedRequest:
         now = self.server.now

@@ -32,6 +32,7 @@ from app.tokens.records import Client, Code, TokenGrant
 
 if TYPE_CHECKING:
     from app.http.oauth.server import Server
+    from consent.vocabulary import PartyId
 
 
 def _matches(verifier: str, challenge: str) -> bool:
@@ -79,7 +80,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):
             raise RuntimeError("a code is only made when a pushed request completes")
         view = consent_for(self.server, client, request.consent)
         audience = pushed.parameters.get("resource", self.server.services.issuer)
-        named_in(self.server, view, audience)
+        named_in(self.server, view.parties, audience)
         asked = rfc9396.parse(pushed.parameters["authorization_details"])
         grant = TokenGrant(
             id=self.server.services.ids.new("gnt"),
@@ -206,7 +207,7 @@ def _under_grant(server: Server, client: Client, grant: TokenGrant, jkt: str, *,
     """Prepare a token under a grant; `attended` None means: ask whether the subject is there."""
     try:
         view = consent_for(server, client, grant.consent)
-        named_in(server, view, grant.audience)
+        named_in(server, view.parties, grant.audience)
         there = _present(server, view) if attended is None else attended
         detail = permitted(server, client, view, grant.detail, attended=there)
     except (AccessDenied, InvalidAuthorizationDetails) as fault:
@@ -230,7 +231,7 @@ def _own(server: Server, issue: Issue) -> None:
 def _bound(server: Server, issue: Issue, details: str) -> None:
     asked = rfc9396.named(rfc9396.parse(details))
     view = consent_for(server, issue.client, asked.consent_id or "")
-    named_in(server, view, issue.audience)
+    named_in(server, view.parties, issue.audience)
     issue.attended = _present(server, view)
     issue.consent = view
     issue.detail = permitted(server, issue.client, view, asked, attended=issue.attended)
@@ -246,12 +247,12 @@ def audience_of(server: Server, client: Client, resource: str | None) -> str:
     return holder.resource or ""
 
 
-def named_in(server: Server, view: ConsentView, audience: str) -> None:
+def named_in(server: Server, parties: frozenset[PartyId], audience: str) -> None:
     """A holder is one the person was told of (consent rules 15, 51). Raises `InvalidTarget` (RFC 8707 section 2)."""
     if audience == server.services.issuer:
         return
     holder = server.unit.clients.of_resource(audience)
-    if holder is None or holder.party not in view.parties:
+    if holder is None or holder.party not in parties:
         raise InvalidTarget("the consent does not name this holder")
 
 

@@ -186,6 +186,8 @@ class OAuthServices:
     """Whether the subject is there right now, by what this service itself saw: a client's word does not count."""
     unfit: Callable[[Client, AggregationConsent], str | None]
     """What in the policy pack stands against a client's proposal, in characters RFC 6749 allows; None: nothing."""
+    named: Callable[[Client, AggregationConsent], frozenset[PartyId]]
+    """Whom the page of a client's proposal would name: a holder that is not among them gets no token under it."""
     nonces: Nonces
     token_life: timedelta = timedelta(seconds=300)
     code_life: timedelta = timedelta(seconds=60)
