@@ -266,9 +266,8 @@ class SqlCases:
     def concerned(self, subject: SubjectRef) -> frozenset[ComponentId]:
         """Return the holders that still have to answer, to be searched again, or keep something of a subject."""
         task, later = HolderTaskRow, aliased(HolderTaskRow)
-        again = select(later.id).where(
-            later.line == task.line, later.holder == task.holder, later.kind == TaskKind.VERIFY.value
-        )
+        same = later.line == task.line, later.holder == task.holder
+        again = select(later.id).where(later.subject == subject, *same, later.kind == TaskKind.VERIFY.value)
         open_tasks = select(task.holder).where(task.subject == subject, task.answered_at.is_(None))
         unverified = select(task.holder).where(
             task.subject == subject, task.kind == TaskKind.ERASE.value, ~again.exists()

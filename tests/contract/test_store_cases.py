@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, insert, text
 from sqlalchemy.orm import Session
 
+from app.store.rows.cases import HolderTaskRow
 from consent.vocabulary import ControllerId, Locale, PartyId, SubjectRef
 from dsar import usecases
 from dsar.errors import CaseChanged, CaseUnknown
@@ -196,6 +197,35 @@ def test_tasks_answered_with_an_error_come_behind_those_not_answered_at_all(sess
     desk.cases.answer_task(names[0], again, settled=False)
     found = [task.id for task in desk.cases.open_tasks(HOLDERS[0], limit=9)]
     assert found == [*names[2:], names[1], names[0]], "what was tried longest ago comes first"
+
+
+def test_who_still_has_something_of_a_person_is_found_without_reading_everybody_s_tasks(session):
+    """Asked with every answer of a holder: it must not grow with the number of people."""
+    desk = make_desk(session, START)
+    case = opened(desk)
+    task = {"case": case, "line": "l", "controller": BANK, "created_at": START, "place": 0, "instructions": []}
+    rows = [
+        {
+            **task,
+            "id": f"task_{kind.value}_{number}",
+            "subject": f"sub_{number}",
+            "holder": HOLDERS[0],
+            "kind": kind.value,
+        }
+        for number in range(400)
+        for kind in (TaskKind.ERASE, TaskKind.VERIFY)
+    ]
+    session.execute(insert(HolderTaskRow), [{**row, "answered_at": START} for row in rows])
+    session.execute(text("ANALYZE"))
+    asked = []
+    event.listen(
+        session.connection(), "before_cursor_execute", lambda _c, _k, sql, given, *_: asked.append((sql, given))
+    )
+    assert desk.cases.concerned(SubjectRef("sub_7")) == frozenset()
+    sql, given = asked[-1]
+    how = "EXPLAIN " if session.connection().dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
+    plan = str(session.connection().exec_driver_sql(how + sql, given).all())
+    assert plan.count("ix_holder_tasks_subject") == 3, plan
 
 
 def test_packages_are_revoked_once_and_for_good(session):

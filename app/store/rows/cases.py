@@ -101,7 +101,10 @@ class HolderTaskRow(RecordsBase):
     """What one holder is asked for one line, and what it answered (dsar rule 40)."""
 
     __tablename__ = "holder_tasks"
-    __table_args__ = (Index("ix_holder_tasks_open", "holder", "answered_at", "created_at"),)
+    __table_args__ = (
+        Index("ix_holder_tasks_open", "holder", "answered_at", "created_at"),
+        Index("ix_holder_tasks_subject", "subject", "holder"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     case: Mapped[str] = mapped_column("case_id", ForeignKey("cases.id"), index=True)
