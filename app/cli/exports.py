@@ -6,11 +6,16 @@ It is read and compared with, never kept. Without it the gate stays shut.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from tempfile import mkdtemp
+from typing import Final, NoReturn
 
 import click
 
@@ -18,9 +23,12 @@ from app.cli.configured import FAULTY, MISUSED
 from app.cli.opening import opened, refuse
 from app.exports.cells import Row
 from app.exports.errors import ExportError
+from app.ledger.errors import LedgerError
 from app.vault.errors import VaultError
 from app.wiring import Departed, House, plan_release, planned_releases, release, shred_pool_keys
+from app.wiring.releases import AlreadyReleased, departed
 
+FILES: Final = ("table.csv", "table.parquet", "manifest.json")
 LIVE = click.option(
     "--live",
     "live",
@@ -73,17 +81,20 @@ def listed() -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="the folder to write to")
 @JSON
 def let_go(candidate: str, live: Path, out: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Judge CANDIDATE again with its approval, seal the cohort, write table.csv, table.parquet, manifest.json."""
-    with opened() as house:
+    """Judge CANDIDATE again with its approval, seal the cohort, write table.csv, table.parquet, manifest.json.
+
+    Once sealed it is sealed for good: the same command writes the same files again, wherever they were lost.
+    """
+    with opened() as house, _landing(out) as place:
         try:
-            gone = release(house, candidate, list(rows(live)))
+            gone = _gone(house, candidate, live)
         except ExportError as refused:
             _refuse(refused)
         except VaultError as away:
             refuse(away)
-        files = _written(out, gone)
         keys = _shredded(house, gone.cohort)
-        leaf = _leaf(house, gone.entry)
+        _land(place, out, gone)
+        leaf = _leaf(house, gone)
     told = {
         "cohort": gone.cohort,
         "subjects": gone.subjects,
@@ -91,19 +102,19 @@ def let_go(candidate: str, live: Path, out: Path, as_json: bool) -> None:  # noq
         "entry": gone.entry,
         "leaf": leaf,
         "pool_keys": keys,
-        "files": [str(out / name) for name in files],
+        "files": [str(out / name) for name in FILES],
     }
     if as_json:
         click.echo(json.dumps(told))
         return
     click.echo(f"{gone.cohort}: {gone.subjects} subjects, approved by {gone.approved_by}")
-    click.echo(f"ledger entry {gone.entry}, leaf {leaf}\nwrote {', '.join(files)} to {out}\npool keys: {keys}")
+    click.echo(f"ledger entry {gone.entry}, leaf {leaf}\nwrote {', '.join(FILES)} to {out}\npool keys: {keys}")
 
 
 @exports.command("shred")
 @click.argument("cohort")
 def shred(cohort: str) -> None:
-    """Finish destroying the pool keys of a sealed COHORT, where the key provider was away at its release."""
+    """Finish destroying the pool keys of a sealed COHORT now; the running service does so by itself each minute."""
     with opened() as house:
         try:
             click.echo(f"pool keys: {shred_pool_keys(house, cohort).value}")
@@ -113,12 +124,52 @@ def shred(cohort: str) -> None:
             refuse(waiting)
 
 
-def _written(out: Path, gone: Departed) -> tuple[str, ...]:
+@contextmanager
+def _landing(out: Path) -> Iterator[Path]:
+    """A folder inside `out` to write to first; leaves, before anything is sealed, where nothing can be written."""
+    fresh = not out.exists()
+    try:
+        place = _place(out)
+    except OSError as fault:
+        click.echo(f"nothing released: {fault.filename or out} cannot be written: {fault.strerror}", err=True)
+        sys.exit(FAULTY)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        if fresh:
+            with suppress(OSError):  # what was released is in it
+                out.rmdir()
+
+
+def _place(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
-    files = {"table.csv": gone.output.csv, "table.parquet": gone.output.parquet, "manifest.json": gone.output.manifest}
-    for name, content in files.items():
-        (out / name).write_bytes(content)
-    return tuple(files)
+    for name in FILES:
+        if (out / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out / name))
+    return Path(mkdtemp(prefix=".release-", dir=out))
+
+
+def _gone(house: House, candidate: str, live: Path) -> Departed:
+    try:
+        return release(house, candidate, list(rows(live)))
+    except AlreadyReleased as before:
+        click.echo(f"{before}; the same files are written again", err=True)
+        return departed(house, candidate)
+
+
+def _land(place: Path, out: Path, gone: Departed) -> None:
+    """Write the files whole before any takes its place; what cannot be written is not lost, and that is said."""
+    output = gone.output
+    try:
+        for name, content in zip(FILES, (output.csv, output.parquet, output.manifest), strict=True):
+            (place / name).write_bytes(content)
+        for name in FILES:
+            (place / name).replace(out / name)
+    except OSError as fault:
+        told = f"{gone.cohort} is released, and its files are not written: {fault.strerror}"
+        click.echo(f"{told}; the same command writes them again, also with another --out", err=True)
+        sys.exit(FAULTY)
 
 
 def _shredded(house: House, cohort: str) -> str:
@@ -126,7 +177,7 @@ def _shredded(house: House, cohort: str) -> str:
     try:
         return shred_pool_keys(house, cohort).value
     except VaultError as waiting:
-        return f"still there ({waiting.code}); go on with: regard exports shred {cohort}"
+        return f"still there ({waiting.code}); the running service goes on, or: regard exports shred {cohort}"
 
 
 def rows(file: Path) -> Iterator[Row]:
@@ -147,9 +198,13 @@ def _row(line: str, number: int) -> Row:
     return str(subject), values
 
 
-def _leaf(house: House, entry: str) -> int | None:
-    house.ledger.integrate()
-    return house.ledger.position(entry)
+def _leaf(house: House, gone: Departed) -> int | None:
+    try:
+        house.ledger.integrate()
+        return house.ledger.position(gone.entry)
+    except LedgerError as stopped:
+        click.echo(f"{gone.cohort} is released and its files are written, but: {stopped} ({stopped.code})", err=True)
+        sys.exit(FAULTY)
 
 
 def _refuse(refused: ExportError) -> NoReturn:

@@ -125,6 +125,11 @@ class Vault:
             self._fill(controller, new[at : at + count], number)
             at += count
 
+    def known(self, controller: str, subjects: Sequence[str]) -> frozenset[str]:
+        """Return those that have, or had, keys; a key store that was restored does not know the newest."""
+        with self._store.reading() as tx:
+            return tx.known(controller, subjects)
+
     def _fill(self, controller: str, subjects: Sequence[str], number: int) -> None:
         for key_class in SUBJECT_CLASSES:
             self._partitions.ensure(key_class, number)

@@ -1,6 +1,7 @@
 """The pool's keys that go: of values that no cohort took in time, with their rows (exports.md rule 4), and of cohorts.
 
 The keys go first, so that a crash in between leaves rows that nobody can read and that the next sweep finds again.
+Those of a sealed cohort go after it: where its command died in between, the next sweep asks in its place.
 Whoever ends the shred of a sealed cohort, its command or a sweep, it is one entry in the ledger.
 """
 
@@ -27,13 +28,16 @@ _ACTOR: Final = "regard"
 
 
 def expire_pool(units: Units, vault: Vault) -> int:
-    """Delete held-back values whose deadline has passed, unexported; returns of how many subjects."""
+    """Delete held-back values whose deadline has passed, unexported; returns of how many subjects.
+
+    The pool keys of sealed cohorts are seen to as well.
+    """
+    _shred_sealed(units, vault)
     with units.reading() as unit:
         over = unit.exports.overdue(units.clock.now(), limit=MOST_AT_ONCE)
     for controller in sorted({each.controller for each in over}):
         _expire(units, vault, controller, [each for each in over if each.controller == controller])
     _finish(vault)
-    _note_ended(units, vault)
     return len(over)
 
 
@@ -52,21 +56,31 @@ def note_shredded(units: Units, controller: ControllerId, cohort: str, *, by: st
         unit.commit()
 
 
-def _note_ended(units: Units, vault: Vault) -> None:
-    """Enter the shreds that ended without their command: a sweep drives what a command began and could not end."""
+def doom_cohort(units: Units, vault: Vault, controller: ControllerId, cohort: str) -> ErasureState:
+    """Refuse the pool keys of a sealed cohort's members from now on; returns how far their destruction is."""
+    with suppress(ErasureUnknown):
+        return vault.erasures.state(shred_of(cohort))
+    with units.reading() as unit:
+        members = sorted(unit.exports.members(cohort))
+    # a key store that was restored does not know the newest people: what was theirs opens with nothing any more
+    known = vault.known(controller, members)
+    targets = [Target(controller, each, classes=(KeyClass.POOL,)) for each in members if each in known]
+    return vault.shred(shred_of(cohort), targets)
+
+
+def _shred_sealed(units: Units, vault: Vault) -> None:
+    """Have every sealed cohort's pool keys destroyed, also where its command died, and enter which are.
+
+    Driving is the sweep of erasures' own.
+    """
     with units.reading() as unit:
         sealed = unit.exports.sealed()
         told = unit.journal.told(SHREDDED, [shred_of(cohort) for cohort, _ in sealed])
     for cohort, controller in sealed:
-        if shred_of(cohort) not in told and _has_ended(vault, shred_of(cohort)):
+        if shred_of(cohort) in told:
+            continue
+        if doom_cohort(units, vault, controller, cohort) is ErasureState.CERTIFIED:
             note_shredded(units, controller, cohort, by=_ACTOR)
-
-
-def _has_ended(vault: Vault, erasure: str) -> bool:
-    try:
-        return vault.erasures.state(erasure) is ErasureState.CERTIFIED
-    except ErasureUnknown:
-        return False  # nobody has asked for it yet
 
 
 def _expire(units: Units, vault: Vault, controller: ControllerId, over: Sequence[HeldBack]) -> None:

@@ -10,6 +10,7 @@ Once a cohort is sealed the pool keys of its members are destroyed: no backup gi
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,18 +22,20 @@ from app.exports.gate import Approval, Candidate, Reason, Refused, Released, jud
 from app.exports.output import Output
 from app.exports.profile import Profile
 from app.exports.risk import report
+from app.ledger.bundle import About, Selection
 from app.profiles import HOUSE
 from app.store.exports import HeldBack, ReleaseCandidate, SealedCohort
-from app.vault.errors import Erased, ErasureUnknown, UnknownKey, UnknownSubject
-from app.vault.keys import KeyClass, Scope, Target
+from app.vault.errors import Erased, UnknownKey, UnknownSubject
+from app.vault.keys import KeyClass, Scope
 from app.vault.ports import ErasureState
 from app.wiring.house import House
 from app.wiring.operator import OPERATOR
-from app.wiring.pooling import note_shredded, shred_of
+from app.wiring.pooling import doom_cohort, note_shredded, shred_of
 from consent.vocabulary import ControllerId, SubjectRef
 
 POOL = "statistics.pool"
 """The category of key under which held-back values rest."""
+_RELEASED = "export.released"
 
 
 class ReleaseError(ExportError):
@@ -57,6 +60,12 @@ class AlreadyReleased(ReleaseError):
     """The candidate has left before."""
 
     code = "release_done"
+
+
+class ReleaseDamaged(ReleaseError):
+    """What is stored of a release is not what its DPO approved."""
+
+    code = "release_damaged"
 
 
 class CohortUnknown(ReleaseError):
@@ -151,10 +160,7 @@ def release(house: House, candidate: str, live: Iterable[Row] | None) -> Departe
     Raises CandidateUnknown, AlreadyReleased, ReleaseRefused (not approved, or no longer the files that were),
     PoolChanged when somebody left the pool at this very moment.
     """
-    with house.units.reading() as unit:
-        planned = unit.release_candidates.find(candidate)
-    if planned is None or planned.controller != house.controller:
-        raise CandidateUnknown("no such candidate")
+    planned = _planned(house, candidate)
     if planned.cohort is not None:
         raise AlreadyReleased(f"released as {planned.cohort}")
     profile = release_profile(house, planned.profile)
@@ -166,6 +172,37 @@ def release(house: House, candidate: str, live: Iterable[Row] | None) -> Departe
     cohort = _cohort(house, made, verdict)
     entry = _sealed(house, planned, cohort, [SubjectRef(reference) for reference in made.cells.references])
     return Departed(cohort.id, entry, cohort.subjects, cohort.approved_by, cohort.output)
+
+
+def departed(house: House, candidate: str) -> Departed:
+    """Hand out again, byte for byte, the files of a candidate that has left: they may never have reached their folder.
+
+    Nothing is judged, sealed or entered anew. Raises CandidateUnknown, CohortUnknown when it has not left, and
+    ReleaseDamaged.
+    """
+    planned = _planned(house, candidate)
+    with house.units.reading() as unit:
+        cohort = None if planned.cohort is None else unit.exports.cohort(house.controller, planned.cohort)
+    if cohort is None:
+        raise CohortUnknown("it has not been released")
+    if cohort.output.digest != planned.digest:
+        raise ReleaseDamaged("the stored files are not those that were approved")
+    return Departed(cohort.id, _entry(house, cohort.id), cohort.subjects, cohort.approved_by, cohort.output)
+
+
+def _planned(house: House, candidate: str) -> ReleaseCandidate:
+    with house.units.reading() as unit:
+        planned = unit.release_candidates.find(candidate)
+    if planned is None or planned.controller != house.controller:
+        raise CandidateUnknown("no such candidate")
+    return planned
+
+
+def _entry(house: House, cohort: str) -> str:
+    for told in house.ledger.recorded(Selection(About.EXPORT, (cohort,))):
+        if told.kind == _RELEASED:
+            return told.id
+    raise ReleaseDamaged("the ledger does not tell of this release")
 
 
 def _cohort(house: House, made: Candidate, verdict: Released) -> SealedCohort:
@@ -187,17 +224,13 @@ def shred_pool_keys(house: House, cohort: str) -> ErasureState:
 
     Raises CohortUnknown, and what `Erasures.advance` raises: then it waits, and is asked for again.
     """
-    erasure = shred_of(cohort)
     with house.units.reading() as unit:
         if unit.exports.cohort(house.controller, cohort) is None:
             raise CohortUnknown("no such cohort")
-        members = sorted(unit.exports.members(cohort))
-    try:
-        before = house.vault.erasures.state(erasure)
-    except ErasureUnknown:
-        targets = [Target(house.controller, member, classes=(KeyClass.POOL,)) for member in members]
-        before = house.vault.shred(erasure, targets)
-    after = before if before is ErasureState.CERTIFIED else house.vault.erasures.drive(erasure, now=True)
+    doom_cohort(house.units, house.vault, house.controller, cohort)
+    # the service beside it may be at work: another name, so that neither takes the other's work for its own
+    erasures = house.vault.erasures.under(f"{house.settings.executor}/command/{os.getpid()}")
+    after = erasures.drive(shred_of(cohort), now=True)
     if after is ErasureState.CERTIFIED:
         note_shredded(house.units, house.controller, cohort, by=OPERATOR)
     return after
@@ -210,7 +243,7 @@ def _sealed(house: House, planned: ReleaseCandidate, cohort: SealedCohort, membe
         if not unit.release_candidates.released(planned.id, cohort.id):
             raise AlreadyReleased("released meanwhile")
         entry = unit.journal.record(
-            "export.released",
+            _RELEASED,
             actor=OPERATOR,
             controller=house.controller,
             subject=None,

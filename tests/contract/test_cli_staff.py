@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from datetime import date
 from pathlib import Path
 
@@ -11,11 +14,12 @@ from click.testing import CliRunner, Result
 
 from app.cli.main import main
 from app.demo.generator import Standing, analysable, make_subjects
+from app.ledger.bundle import About, Selection
 from app.profiles import Profile
 from app.settings import Settings, read_settings
 from app.vault.core import Vault
 from app.vault.errors import ProviderUnavailable
-from app.wiring import House, build, hold_back, seal_for_pool
+from app.wiring import House, application, build, hold_back, seal_for_pool
 from app.wiring.releases import release_profile
 from consent.vocabulary import Locale, SubjectRef
 from tests.databases import found_deployment
@@ -55,6 +59,14 @@ def test_a_colleague_is_added_listed_and_dismissed(settings: Settings) -> None:
     again = run("staff", "code", said["staff"])
     assert again.exit_code == 2
     assert "no such colleague" in again.stderr
+
+
+def test_the_page_a_code_is_typed_at_is_one(settings: Settings) -> None:
+    (address,) = re.findall(r"at (\S+);", add().stdout)
+    house = build(settings)
+    assert address.startswith(f"{settings.issuer}/")
+    assert application(house).test_client().get(address).status_code == 200
+    house.close()
 
 
 def test_the_code_rests_as_a_hash_only(settings: Settings) -> None:
@@ -140,6 +152,72 @@ def test_a_table_is_planned_waits_and_leaves_once_approved(settings: Settings, t
     assert house.ledger.position(told["entry"]) == told["leaf"]
     assert {file.name for file in out.iterdir()} == {"table.csv", "table.parquet", "manifest.json"}
     assert "released" not in run("exports", "release", said["candidate"], "--live", live, "--out", str(out)).stdout
+    house.close()
+
+
+def _approved(house: House, live: str) -> str:
+    said = json.loads(run("exports", "plan", PROFILE, "--live", live, "--json").stdout)
+    with house.units.writing() as unit:
+        assert unit.release_candidates.approve(said["candidate"], said["digest"], "stf_dpo", house.units.clock.now())
+        unit.commit()
+    return str(said["candidate"])
+
+
+def _kinds(house: House) -> list[str]:
+    return [each.kind for each in house.ledger.recorded(Selection(About.ALL))]
+
+
+def test_nothing_is_sealed_where_its_files_cannot_be_written(settings: Settings, tmp_path: Path) -> None:
+    """Exports.md rule 4: sealed is sealed for good, so the folder is looked at before."""
+    house = build(settings)
+    live = str(_fill(house, tmp_path))
+    candidate = _approved(house, live)
+    out = tmp_path / "out"
+    (out / "manifest.json").mkdir(parents=True)
+    for place, why in ((out, "Is a directory"), (tmp_path / "live.ndjson" / "out", "Not a directory")):
+        refused = run("exports", "release", candidate, "--live", live, "--out", str(place))
+        assert (refused.exit_code, refused.exception.__class__, refused.stdout) == (1, SystemExit, "")
+        assert refused.stderr.startswith(f"nothing released: {place}")
+        assert why in refused.stderr
+    assert [each.name for each in out.iterdir()] == ["manifest.json"]
+    assert "approved by stf_dpo" in run("exports", "list").stdout
+    assert "export.released" not in _kinds(house)
+    house.close()
+
+
+def test_files_that_could_not_be_written_are_written_by_the_same_command(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exports.md rules 4, 6: sealed once, entered once, and the table that was approved is not lost by a full disk."""
+    house = build(settings)
+    live = str(_fill(house, tmp_path))
+    candidate, out = _approved(house, live), tmp_path / "out"
+    words = ("exports", "release", candidate, "--live", live, "--out", str(out))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        stopped = run(*words)
+    assert (stopped.exit_code, stopped.exception.__class__, stopped.stdout) == (1, SystemExit, "")
+    assert "is released, and its files are not written: No space left on device; the same command" in stopped.stderr
+    assert not out.exists()
+    assert "pool.shredded" in _kinds(house), "its keys go all the same"
+    again = run(*words, "--json")
+    assert again.exit_code == 0, again.output
+    told = json.loads(again.stdout)
+    assert again.stderr == f"released as {told['cohort']}; the same files are written again\n"
+    assert sorted(each.name for each in out.iterdir()) == ["manifest.json", "table.csv", "table.parquet"]
+    with house.units.reading() as unit:
+        (cohort,) = unit.exports.cohorts(house.controller)
+    assert [(out / name).read_bytes() for name in ("table.csv", "table.parquet", "manifest.json")] == [
+        cohort.output.csv,
+        cohort.output.parquet,
+        cohort.output.manifest,
+    ]
+    assert [_kinds(house).count(kind) for kind in ("export.released", "pool.shredded")] == [1, 1]
+    assert house.ledger.position(told["entry"]) == told["leaf"]
     house.close()
 
 

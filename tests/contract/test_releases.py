@@ -17,7 +17,7 @@ from app.exports.errors import PoolChanged
 from app.ledger.bundle import About, Selection
 from app.settings import read_settings
 from app.vault.erasure import Erasures
-from app.vault.errors import Erased, ProviderUnavailable
+from app.vault.errors import Erased, ProviderUnavailable, UnknownKey
 from app.vault.keys import Scope, Target
 from app.vault.ports import ErasureState
 from app.wiring import House, ReleaseRefused, build, hold_back, plan_release, release, seal_for_pool, shred_pool_keys
@@ -27,6 +27,8 @@ from app.wiring.releases import (
     CandidateUnknown,
     CohortUnknown,
     ProfileUnknown,
+    ReleaseDamaged,
+    departed,
     pool_scope,
     release_profile,
 )
@@ -174,6 +176,47 @@ def test_who_was_erased_meanwhile_closes_the_gate_for_the_old_approval(house: Ho
     assert again.digest != planned.digest
     approve(house, again.id, again.digest)
     assert release(house, again.id, live()).subjects == len(GONE) - 1
+
+
+def test_what_a_command_that_died_let_go_loses_its_pool_keys_all_the_same(house: House, keys_engine: Engine) -> None:
+    """Vault.md section 2: sealed, and then no backup gives the values back. Whom the key store lost keeps nobody's."""
+    refs = fill(house, GONE)
+    kept = seal_for_pool(house, refs[-1], release_profile(house, PROFILE), {"age": 41})
+    planned = plan_release(house, PROFILE, live())
+    approve(house, planned.id, planned.digest)
+    gone = release(house, planned.id, live())
+    with keys_engine.begin() as connection:
+        for table in ("data_keys", "subject_keys"):
+            connection.execute(text(f"DELETE FROM {table} WHERE subject = :ref"), {"ref": refs[0]})
+    sweep = house.work._sweeps["pool"]
+    sweep()
+    sweep()
+    with pytest.raises((Erased, UnknownKey)):
+        house.vault.open(pool_scope(house.controller, refs[-1]), PROFILE, kept)
+    house.vault.erasures.drive_all(now=True)
+    assert house.vault.erasures.pending() == ()
+    sweep()
+    sweep()
+    assert shreds_told(house) == ["regard"]
+    assert shred_pool_keys(house, gone.cohort) is ErasureState.CERTIFIED
+    assert shreds_told(house) == ["regard"]
+
+
+def test_what_has_left_is_handed_out_again_as_it_was_approved_or_not_at_all(
+    house: House, records_engine: Engine
+) -> None:
+    """Exports.md rule 4: a cohort is immutable; a file that somebody changed where it rests is not handed out."""
+    fill(house, GONE)
+    planned = plan_release(house, PROFILE, live())
+    with pytest.raises(CohortUnknown):
+        departed(house, planned.id)
+    approve(house, planned.id, planned.digest)
+    gone = release(house, planned.id, live())
+    assert departed(house, planned.id) == gone
+    with records_engine.begin() as connection:
+        connection.execute(text("UPDATE export_cohorts SET table_csv = manifest"))
+    with pytest.raises(ReleaseDamaged):
+        departed(house, planned.id)
 
 
 def test_whom_a_restored_key_store_does_not_know_holds_no_release_up(house: House, keys_engine: Engine) -> None:
