@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,11 @@ def add(client: str, key_out: Path | None, jwk_file: Path | None, by: str, **sai
     """Register CLIENT with a key made here (--key-out) or elsewhere (--jwk)."""
     if (key_out is None) == (jwk_file is None):
         raise click.UsageError("say either --key-out FILE or --jwk FILE")
-    jwk = _made(key_out) if key_out is not None else _read(jwk_file)
-    try:
-        with opened() as house:
+    with opened() as house, _key(key_out, jwk_file) as jwk:
+        try:
             kept = registrations.register(house, Registration(id=client, jwk=jwk, **said), by=by)
-    except RegistrationRefused as refused:
-        if key_out is not None:
-            key_out.unlink()
-        _leave(refused.faults)
+        except RegistrationRefused as refused:
+            _leave(refused.faults)
     click.echo(f"registered {kept.id} for {kept.party}, key {kept.jwks['keys'][0]['kid']}")
     if key_out is not None:
         click.echo(f"its private key is in {key_out}, and nowhere else")
@@ -97,6 +95,19 @@ def resume(client: str, by: str) -> None:
         except RegistrationError as refused:
             _leave([str(refused)])
     click.echo(f"resumed {client}")
+
+
+@contextmanager
+def _key(key_out: Path | None, jwk_file: Path | None) -> Iterator[Mapping[str, Any]]:
+    """The public key; the file of one that is made here goes again unless the block ends well."""
+    if key_out is None:
+        yield _read(jwk_file)
+        return
+    with ExitStack() as undone:
+        made = _made(key_out)
+        undone.callback(key_out.unlink)
+        yield made
+        undone.pop_all()
 
 
 def _made(path: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from app.vault.keys import KeyClass
 from app.vault.ports import ErasureState
 from app.wiring import LedgerKeyTurning, finish_ledger, rotate_index, rotate_ledger, rotate_roots, rotate_signing
 
+YES = click.option("--yes", is_flag=True, help="do not ask")
 _CLASSES = [each.value for each in KeyClass]
 
 
@@ -51,8 +52,11 @@ def index() -> None:
 @click.option(
     "--compromised", is_flag=True, help="disown the present key at once: nothing it signed is believed any more"
 )
-def signing(*, compromised: bool) -> None:
+@YES
+def signing(*, compromised: bool, yes: bool) -> None:
     """Let the next key sign tokens and receipts, and publish the one after it."""
+    if compromised and not yes:
+        click.confirm("Disown the present key? Every token and receipt it signed stops verifying", abort=True)
     with opened() as house:
         try:
             done = rotate_signing(house, compromised=compromised)
@@ -65,11 +69,14 @@ def signing(*, compromised: bool) -> None:
 
 @rotate.command("ledger")
 @click.option("--finish", "ending", is_flag=True, help="let the key before it go, once everybody has the new one")
-def ledger(*, ending: bool) -> None:
+@YES
+def ledger(*, ending: bool, yes: bool) -> None:
     """Let a new key sign the ledger's checkpoints; the present one signs along until --finish.
 
     Give auditors and witnesses the line it prints. Start the service again afterwards.
     """
+    if ending and not yes:
+        click.confirm("Let the ledger's old key go? Whoever has not got the new one is lost", abort=True)
     with opened() as house:
         try:
             if ending:

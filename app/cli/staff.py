@@ -43,7 +43,8 @@ def add(name: str, roles: tuple[str, ...], controllers: tuple[str, ...], as_json
     if as_json:
         click.echo(json.dumps({"staff": ident, "code": code}))
         return
-    click.echo(f"{ident}\nprinted code: {code}\nto be typed within 60 days at /staff/enrol; it works once")
+    door = f"{house.settings.issuer}/en/staff/enrol"
+    click.echo(f"{ident}\nprinted code: {code}\nto be typed within 60 days at {door}; it works once")
 
 
 @staff.command("list")

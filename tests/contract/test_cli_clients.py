@@ -173,6 +173,21 @@ def test_one_of_the_two_ways_to_a_key_is_said(at: House, tmp_path: Path) -> None
     assert run("add", "safe", "--party", "collecte", "--name", "x", "--grant", "client_credentials").exit_code == 2
 
 
+def test_no_key_is_made_for_a_service_that_does_not_open(
+    at: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is there is never written over: the next try would be refused for it."""
+    monkeypatch.setenv("REGARD_CONTROLLER", "nobody")
+    assert add(tmp_path).stderr.startswith("unknown_controller: ")
+    assert not (tmp_path / "safe.pem").exists()
+    monkeypatch.delenv("REGARD_CONTROLLER")
+    with monkeypatch.context() as broken:
+        broken.setattr("app.cli.clients.registrations.register", lambda *_args, **_more: 1 / 0)
+        assert isinstance(add(tmp_path).exception, ZeroDivisionError)
+    assert not (tmp_path / "safe.pem").exists()
+    assert add(tmp_path).exit_code == 0
+
+
 def test_suspending_and_resuming_is_remembered(at: House, tmp_path: Path) -> None:
     assert run("suspend", "safe").stderr == "there is no client 'safe'\n"
     add(tmp_path)

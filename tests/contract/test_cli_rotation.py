@@ -113,7 +113,7 @@ def test_a_compromised_signing_key_is_disowned_at_once(house: House) -> None:
     services = authorization_services(house)
     with services.units() as unit:
         before = [key["kid"] for key in unit.signing_keys.jwks()["keys"]]
-    assert rotate("signing", "--compromised").exit_code == 0
+    assert rotate("signing", "--compromised", "--yes").exit_code == 0
     with services.units() as unit:
         assert len({*before} - {key["kid"] for key in unit.signing_keys.jwks()["keys"]}) == 1
 
@@ -131,7 +131,7 @@ def test_a_ledger_key_is_followed_by_another(house: House, tmp_path: Path) -> No
         heads = [note for (note,) in connection.exec_driver_sql("select note from ledger_checkpoints order by size")]
     assert signed_by(heads[-1], [Verifier.parse(old)]) != []
     assert rotate("ledger").exit_code == 1
-    early = rotate("ledger", "--finish")
+    early = rotate("ledger", "--finish", "--yes")
     assert (early.exit_code, "start the service again" in early.output) == (1, True)
 
     again = build(house.settings)
@@ -145,13 +145,40 @@ def test_a_ledger_key_is_followed_by_another(house: House, tmp_path: Path) -> No
     assert report.ok, report.faults
     again.close()
 
-    assert rotate("ledger", "--finish").exit_code == 0
-    assert rotate("ledger", "--finish").exit_code == 1
+    assert rotate("ledger", "--finish", "--yes").exit_code == 0
+    assert rotate("ledger", "--finish", "--yes").exit_code == 1
     last = build(house.settings)
     last.ledger.integrate()
     assert [key.text() for key in both if signed_by(last.ledger.checkpoint(), [key])] == [new]
     assert sorted(path.name for path in folder.glob("ledger.key*")) == ["ledger.key"]
     last.close()
+
+
+@pytest.mark.parametrize("said", ["", "n\n"], ids=["silence", "no"])
+def test_no_key_goes_for_good_unasked(house: House, said: str) -> None:
+    """operations.md section 5: nothing destructive without `--yes` or a typed confirmation."""
+    application(house)
+    rotate("ledger")
+    before, files = published(house), keys_in(house)
+    for words in (("signing", "--compromised"), ("ledger", "--finish")):
+        done = CliRunner().invoke(main, ["keys", "rotate", *words], input=said)
+        assert (done.exit_code, "[y/N]" in done.output) == (1, True)
+    assert (published(house), keys_in(house)) == (before, files)
+    with closing(build(house.settings)) as again:
+        assert move_on(again) > 0
+    for words in (("signing", "--compromised"), ("ledger", "--finish")):
+        assert CliRunner().invoke(main, ["keys", "rotate", *words], input="y\n").exit_code == 0
+    assert published(house) != before
+    assert keys_in(house) != files
+
+
+def published(house: House) -> list[str]:
+    with authorization_services(house).units() as unit:
+        return [key["kid"] for key in unit.signing_keys.jwks()["keys"]]
+
+
+def keys_in(house: House) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in house.settings.data_dir.glob("ledger.key*")}
 
 
 def move_on(house: House) -> int:
@@ -164,7 +191,7 @@ def test_a_service_that_was_not_started_again_stops_when_its_key_goes(house: Hou
     rotate("ledger")
     with closing(build(house.settings)) as early:
         assert move_on(early) == 1
-    assert rotate("ledger", "--finish").exit_code == 0
+    assert rotate("ledger", "--finish", "--yes").exit_code == 0
     with pytest.raises(LedgerCorrupted):
         house.ledger.integrate()
     with closing(build(house.settings)) as late:
