@@ -201,6 +201,11 @@ def start(offered: Offer) -> Progress:
     return Progress(offered.stages[0].kind)
 
 
+def stands(offered: Offer, at: Progress) -> bool:
+    """Whether a page begun under an earlier policy is still one of these, and what was chosen still on offer."""
+    return at.stage in _kinds(offered) and (at.institution is None or at.institution in offered.sources)
+
+
 def settled(at: Progress, record: Consent, person: str, now: datetime) -> Progress:
     """Return the progress as the record has it: a question answered elsewhere, or over, is not put again (rule 8)."""
     state = record.state_at(now)

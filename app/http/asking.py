@@ -13,7 +13,7 @@ from datetime import timedelta
 from flask import request
 
 from app.http.doors import Doors, DoorUnit, JourneyFacts, PendingFacts, SessionFacts, doors
-from app.http.errors import NotHere, NotSignedIn
+from app.http.errors import NotHere, NotSignedIn, QuestionGone
 from app.http.locale import current_locale
 from app.http.sessions import current
 from app.http.shown import catalogue_digest, template_digest
@@ -79,7 +79,10 @@ def controller_of(journey: str) -> ControllerId | None:
 
 
 def open_question(journey: str) -> Question:
-    """Return the question, beginning it the first time. Raises NotHere, NotSignedIn for another controller's person."""
+    """Return the question, beginning it the first time.
+
+    Raises NotHere, QuestionGone, NotSignedIn for another controller's person.
+    """
     of, session = doors(), _session()
     with of.unit() as unit:
         known = unit.journeys.find(journey)
@@ -111,10 +114,19 @@ def _known(of: Doors, unit: DoorUnit, known: JourneyFacts | None, session: Sessi
     record = unit.consents.find(known.controller, known.consent) if known is not None else None
     if known is None or record is None or known.subject != session.person:
         raise NotHere
-    script = of.policy.journeys[known.script]
-    offered = machine.offer(record, of.policy, script)
     at = machine.settled(machine.from_plain(known.progress), record, session.person, of.clock.now())
+    script = of.policy.journeys.get(known.script)
+    offered = machine.offer(record, of.policy, script) if script is not None and _listed(of, record) else None
+    if script is None or offered is None or not machine.stands(offered, at):
+        raise QuestionGone(known.id if known.onward else None)
     return Question(known.id, record, script, offered, at, known.onward)
+
+
+def _listed(of: Doors, record: Consent) -> bool:
+    """Whether a newer pack still has what the question names."""
+    terms, policy = record.terms, of.policy
+    bank = terms.institution is None or terms.institution in policy.institutions
+    return bank and terms.purpose in policy.purposes and terms.party in policy.parties
 
 
 def _begin(of: Doors, journey: str, pending: PendingFacts, session: SessionFacts) -> None:
@@ -176,6 +188,8 @@ def put_on_page(record: Consent) -> str:
 
 
 def _keep(of: Doors, journey: str, record: Consent, *, onward: bool) -> None:
+    if not _listed(of, record):
+        raise QuestionGone(journey if onward else None)
     script = script_for(of, record)
     with of.unit() as unit:
         unit.journeys.begin(

@@ -128,6 +128,19 @@ class ChangedMeanwhile(DoorError):
     code = "changed_meanwhile"
 
 
+class QuestionGone(DoorError):
+    """What a question is about has left the policy pack since it was put: it can be neither shown nor answered.
+
+    `journey` is said where a partner waits for the person to come back from it.
+    """
+
+    code = "question_gone"
+
+    def __init__(self, journey: str | None = None) -> None:
+        super().__init__("the policy pack no longer has what this question is about")
+        self.journey = journey
+
+
 class Unavailable(DoorError):
     """Something behind the door cannot answer now; nothing was changed."""
 

@@ -43,6 +43,7 @@ from app.http.errors import (
     PasskeyRefused,
     PasskeyTooNew,
     PresentedTokenRefused,
+    QuestionGone,
     RoleMissing,
     ScopeMissing,
     StepUpNeeded,
@@ -180,6 +181,7 @@ STATUS: dict[type[Exception], int] = {
     NotAnswered: 409,
     RecipientsPending: 409,
     TooEarly: 409,
+    QuestionGone: 410,
     CopyExpired: 410,
     CopyRevoked: 410,
 }
@@ -306,9 +308,8 @@ def _for_people(error: Exception, status: int, reference: str | None) -> AnyResp
             return redirect(url_for("signin.step_up", next=_here()), 303)
     code = code_of(error, status)
     title, advice = sentences(code)
-    page = render_template(
-        "pages/error.html", title=title, advice=advice, status=status, code=code, reference=reference
-    )
+    said = {"title": title, "advice": advice, "status": status, "code": code, "reference": reference}
+    page = render_template("pages/error.html", **said, awaited=getattr(error, "journey", None))
     return Response(page, status, mimetype="text/html")
 
 
@@ -442,6 +443,12 @@ def sentences(code: str) -> tuple[str, str]:
         "method_not_allowed": (
             gettext("This cannot be done here"),
             gettext("Go back and use the buttons of the page."),
+        ),
+        "question_gone": (
+            gettext("This question is no longer asked"),
+            gettext(
+                "What it is about has left our list. Nothing was changed. You can see it, and say no, in your space."
+            ),
         ),
         "unavailable": (
             gettext("Not available for the moment"),

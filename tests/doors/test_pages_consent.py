@@ -1027,3 +1027,46 @@ def test_what_left_the_pack_can_still_be_read_and_stopped(
     known = {"receipt_id": "rcp_1", "at": town.clock.now(), "subject_handle": "h", "head": "0", "links": links}
     made = receipt(stopped, history, replace(policy, **{left: listed}), **known)
     assert made["record"]["processing"]["purpose"]["id"] == record.terms.purpose
+
+
+@pytest.mark.parametrize("left", ["purposes", "parties", "journeys"])
+def test_a_question_that_left_the_pack_says_so_and_leads_back(
+    *, town: Town, ana: Visitor, subject: SubjectRef, partner: Partner, left: str
+) -> None:
+    """An open page of the day before: it is no fault of ours or hers, and saying no stays possible (consent rule 7)."""
+    stale = {**carried_by(ana.get("/consent/jny_one").get_data(as_text=True)), "answer": "agree", "period": "180"}
+    record, policy = _one(town, subject), town.house.policy
+    gone = {"purposes": record.terms.purpose, "parties": record.terms.party, "journeys": "partner_request"}[left]
+    listed = {name: one for name, one in getattr(policy, left).items() if name != gone}
+    newer = Visitor(create_app(replace(town.doors, policy=replace(policy, **{left: listed}), authorizations=partner)))
+    newer.client.set_cookie("regard_session", ana.client.get_cookie("regard_session").value)
+    for answer in (newer.get("/consent/jny_one"), newer.client.post("/en/consent/jny_one", data=stale)):
+        assert answer.status_code == 410
+        assert "This question is no longer asked" in answer.get_data(as_text=True)
+        assert 'href="/en/me/consents"' in answer.get_data(as_text=True)
+    (back,) = re.findall(r'data-testid="return" href="([^"]+)"', answer.get_data(as_text=True))
+    assert newer.get(back).location == "https://partner.example/back?error=access_denied"
+    assert _one(town, subject).state is State.REQUESTED, "nobody answered for her"
+    assert newer.post(f"/me/consents/{record.id}/withdraw").status_code == 303
+    assert _one(town, subject).state is State.REFUSED
+
+
+def test_a_waiting_question_that_left_the_pack_is_not_put_from_the_space(
+    *, town: Town, ana: Visitor, subject: SubjectRef
+) -> None:
+    record = usecases.propose(
+        town.unit(),
+        town.house.policy,
+        Proposal(FIRM, subject, PurposeId("wealth_overview"), PARTNER),
+        ids=town.doors.ids,
+        by=Actor(ActorKind.PARTY, PARTNER),
+        channel=Channel.API,
+        at=town.clock.now(),
+    )
+    policy = town.house.policy
+    listed = {name: one for name, one in policy.purposes.items() if name != record.terms.purpose}
+    newer = Visitor(create_app(replace(town.doors, policy=replace(policy, purposes=listed))))
+    newer.client.set_cookie("regard_session", ana.client.get_cookie("regard_session").value)
+    asked = newer.post(f"/me/consents/{record.id}/answer", page=f"/me/consents/{record.id}")
+    assert asked.status_code == 410
+    assert 'data-testid="return"' not in asked.get_data(as_text=True), "nobody waits"

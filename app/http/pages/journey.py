@@ -16,7 +16,7 @@ from app.http import asking, facts
 from app.http.asking import Question
 from app.http.chrome import speak_for
 from app.http.doors import doors
-from app.http.errors import FormInvalid, NotHere
+from app.http.errors import FormInvalid, NotHere, QuestionGone
 from app.http.guard import subject
 from app.http.locale import people
 from consent import journey as machine
@@ -62,8 +62,9 @@ def back_to_partner(journey: str) -> Response:
         raise NotHere
     try:
         question = asking.open_question(journey)
-    except AskedTooSoonError:
-        return redirect(partners.refuse(journey), 303)  # the answer was no already (consent rule 8)
+    except (AskedTooSoonError, QuestionGone):
+        # the answer was no already (consent rule 8), or nothing can be read under what is no longer listed
+        return redirect(partners.refuse(journey), 303)
     if not question.onward or question.progress.outcome is None:
         raise NotHere
     if question.progress.outcome is machine.Outcome.AGREED:
