@@ -12,7 +12,7 @@ import os
 import sys
 
 from app.cli.opening import UNFIT, explain
-from app.cli.serving import REFUSED
+from app.cli.serving import REFUSED, announce
 from app.http.fastlane import FastLane
 from app.settings import read_settings
 from app.vault.process import harden_process
@@ -38,3 +38,5 @@ if isinstance(application, FastLane):
 # a request on the fast lane as much as the signature it verifies.
 gc.collect()
 gc.freeze()
+if multiprocessing.parent_process() is not None:
+    announce(_read)

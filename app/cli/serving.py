@@ -40,6 +40,12 @@ def follow(parent: int) -> None:
         os._exit(0)  # it ended before it could be followed
 
 
+def announce(read: Settings) -> None:
+    """Say where the service answers, and how it is stopped; the worker does, since it knows when there is something."""
+    host = f"[{read.bind_host}]" if ":" in read.bind_host else read.bind_host
+    click.echo(f"serving {read.issuer} on {host}:{read.port}; Ctrl-C stops")
+
+
 @click.command()
 def serve() -> None:
     """Serve the pages and the API, and carry out the durable work, in one process."""
@@ -69,7 +75,8 @@ def _server(read: Settings) -> AbstractServer[Any]:
         port=read.port,
         interface=Interfaces.WSGI,
         workers=1,
-        blocking_threads=8,
+        blocking_threads=8,  # decision 0013 measured these: they wait for disks more than they compute, so that the
+        # web server's warning of so many on few cores is let stand
         respawn_failed_workers=True,
         workers_kill_timeout=_PATIENCE,
         websockets=False,

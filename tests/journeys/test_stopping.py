@@ -53,10 +53,15 @@ def lives(said: Mapping[str, str]) -> bool:
 
 
 def test_typed_at_the_terminal_a_stop_ends_all_of_it(said: Mapping[str, str]) -> None:
+    """And how to stop it was told, once it served."""
     with running(said, "serve") as server:
         wait(lambda: lives(said))
         os.killpg(server.pid, signal.SIGINT)
         assert server.wait(SOON) == 0
+        assert server.stdout is not None
+        address = said["REGARD_ISSUER"]
+        told = f"serving {address} on {address.removeprefix('http://')}; Ctrl-C stops"
+        assert server.stdout.read().decode().splitlines().count(told) == 1
     assert not lives(said)
 
 
