@@ -250,7 +250,7 @@ def test_a_ledger_that_is_not_what_was_signed_is_told_in_a_sentence(settings: Se
     with house.records.begin() as connection:
         connection.exec_driver_sql("UPDATE ledger_checkpoints SET note = 'x'")
     house.close()
-    rotate = (["keys", "rotate", "ledger"], ["keys", "rotate", "ledger", "--finish"])
+    rotate = (["keys", "rotate", "ledger"], ["keys", "rotate", "ledger", "--finish", "--yes"])
     for words in (["ledger", "checkpoint"], *rotate):
         done = CliRunner().invoke(main, words)
         assert (done.exit_code, done.exception.__class__, done.stdout) == (1, SystemExit, "")
