@@ -543,7 +543,10 @@ class ClientTokens(Protocol):
     """Who presents this request's token."""
 
     def present(self, headers: Mapping[str, str], method: str, url: str) -> ClientActor | None:
-        """Return None for no token or one that is not valid now (DPoP proof included, RFC 9449)."""
+        """Return who it is, by a token that is valid now (DPoP proof included, RFC 9449); None for nobody.
+
+        Whoever can say what is missing raises `ClientUnknown` instead, with the challenge to answer (RFC 6750).
+        """
         ...
 
 
