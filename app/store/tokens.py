@@ -6,16 +6,18 @@ Single use rests on the database: a primary key for ids, an UPDATE that matches 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Insert, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.sdk.claims import AggregationConsent
 from app.sdk.scopes import join, parse
 from app.store.rows.base import RecordsBase
+from app.store.rows.consents import ConsentEventRow, ConsentRow
 from app.store.rows.tokens import (
     AccessTokenRow,
     CodeRow,
@@ -36,9 +38,13 @@ from app.tokens.records import (
     StoredKey,
     TokenGrant,
 )
+from consent.record import FINAL
 
 DAY: Final = timedelta(hours=24)
 """The window of RTS art. 36(5)(b), rolling."""
+GRANTS_KEPT: Final = timedelta(days=30)
+"""How long a grant that is over stays, for a partner that comes seldom to hear why. Who got what is in the ledger."""
+_FINAL: Final = sorted(state.value for state in FINAL)
 _COUNTED: Final = ("consent", "party", "connection")
 """Of what unattended reads are counted."""
 _IDLE_COUNTER: Final = delete(ReadCounterRow).where(
@@ -178,9 +184,14 @@ class SqlTokens:
         row = self._connection.execute(asked).one_or_none()
         if row is None:
             return None
+        grant = self._grant(row.grant)
+        return None if grant is None else self._code(row, grant)
+
+    @staticmethod
+    def _code(row: Any, grant: TokenGrant) -> Code:
         return Code(
             digest=row.digest,
-            grant=self._grant(row.grant),
+            grant=grant,
             redirect_uri=row.redirect_uri,
             challenge=row.challenge,
             jkt=row.jkt,
@@ -208,12 +219,18 @@ class SqlTokens:
         row = self._connection.execute(select(RefreshRow.__table__).where(RefreshRow.digest == digest)).one_or_none()
         if row is None:
             return None
-        return Refresh(row.digest, self._grant(row.grant), row.jkt, row.created_at)
+        grant = self._grant(row.grant)
+        return None if grant is None else Refresh(row.digest, grant, row.jkt, row.created_at)
 
-    def _grant(self, grant: str) -> TokenGrant:
-        """As it is now and stays until the unit ends: none of its tokens is issued while it is being ended."""
+    def _grant(self, grant: str) -> TokenGrant | None:
+        """As it is now and stays until the unit ends: none of its tokens is issued while it is being ended.
+
+        None where it was removed at this moment, being over for long.
+        """
         asked = select(TokenGrantRow.__table__).where(TokenGrantRow.id == grant).with_for_update()
-        row = self._connection.execute(asked).one()
+        row = self._connection.execute(asked).one_or_none()
+        if row is None:
+            return None
         return TokenGrant(
             id=row.id,
             client=row.client,
@@ -314,6 +331,28 @@ class SqlTokens:
                 (AccessTokenRow.digest, AccessTokenRow.expires_at, now - DAY),
             )
         ) + self._purge_reads(now - DAY, most)
+
+    def grants_over(self, now: datetime, most: int) -> list[str]:
+        """Return at most `most` grants that were over `GRANTS_KEPT` ago; reads every grant.
+
+        Over is what was ended, what nobody redeemed, and what stands on a consent that has ended.
+        """
+        row, before = TokenGrantRow, now - GRANTS_KEPT
+        redeemed = select(RefreshRow.digest).where(RefreshRow.grant == row.id).exists()
+        last = (ConsentEventRow.consent == ConsentRow.id, ConsentEventRow.version == ConsentRow.version)
+        final = (ConsentRow.id == row.consent, ConsentRow.state.in_(_FINAL), ConsentEventRow.at < before)
+        over = or_(
+            row.ended_at < before,
+            and_(row.created_at < before, ~redeemed),
+            select(ConsentRow.id).where(*last, *final).exists(),
+        )
+        found = select(row.id).where(over, row.id.not_in(select(CodeRow.grant))).limit(most)
+        return list(self._connection.execute(found).scalars())
+
+    def drop_grants(self, grants: Sequence[str]) -> None:
+        """Remove grants with their refresh tokens; their access tokens have a life of their own."""
+        self._connection.execute(delete(RefreshRow).where(RefreshRow.grant.in_(grants)))
+        self._connection.execute(delete(TokenGrantRow).where(TokenGrantRow.id.in_(grants)))
 
     def _purge_reads(self, before: datetime, most: int) -> int:
         """Remove reads that count no more, and the counters of whoever has none left."""

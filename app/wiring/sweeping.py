@@ -24,6 +24,8 @@ MOST_REMOVALS = 200
 _PAUSE_SECONDS = 0.05
 """Between two of them, for whoever else wants to write: SQLite keeps no queue."""
 COUNTERS_FOR = timedelta(days=1)
+GRANTS_EACH = timedelta(hours=1)
+"""How often grants that are over are looked for, which reads every grant."""
 JOURNEYS_FOR = timedelta(days=60)
 """A question lapses after 30 days at the latest; its page may still be read for as long again."""
 
@@ -36,6 +38,7 @@ def sweeps(units: Units) -> Mapping[str, Sweep]:
         "counters": lambda: _committed(units, lambda unit, now: unit.counters.sweep(now - COUNTERS_FOR)),
         "journeys": lambda: _committed(units, lambda unit, now: unit.journeys.sweep(now - JOURNEYS_FOR)),
         "tokens": lambda: _in_batches(units, lambda unit, now: unit.tokens.purge(now, MOST_TOKENS)),
+        "grants": _grants(units),
         "answers": lambda: _in_batches(units, lambda unit, now: unit.keyed_requests.sweep(now, MOST_TOKENS)),
     }
 
@@ -49,6 +52,32 @@ def lapse_all(units: Units) -> int:
         if some < BATCH:
             break
     return done
+
+
+def _grants(units: Units) -> Sweep:
+    """Return the sweep of grants that are over: found while nobody is kept from writing, and not each minute."""
+    rests_until = units.clock.now()
+
+    def sweep() -> int:
+        nonlocal rests_until
+        now = units.clock.now()
+        if now < rests_until:
+            return 0
+        done = _drop_grants(units, now)
+        rests_until = now + GRANTS_EACH if done < MOST_TOKENS else now
+        return done
+
+    return sweep
+
+
+def _drop_grants(units: Units, now: datetime) -> int:
+    with units.reading() as unit:
+        over = unit.tokens.grants_over(now, MOST_TOKENS)
+    if over:
+        with units.writing() as unit:
+            unit.tokens.drop_grants(over)
+            unit.commit()
+    return len(over)
 
 
 def _in_batches(units: Units, act: Callable[[RecordsUnit, datetime], int]) -> int:

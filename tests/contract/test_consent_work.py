@@ -16,8 +16,11 @@ from sqlalchemy import update
 
 from app.profiles import Profile
 from app.receipts import TYPE, said_in
+from app.sdk.claims import AggregationConsent
 from app.sdk.payloads import split
 from app.store.rows.consents import ConsentEventRow
+from app.tokens.minting import digest
+from app.tokens.records import Refresh, TokenGrant
 from app.vault.errors import Erased, ProviderUnavailable
 from app.vault.keys import Basis, Scope, Target
 from app.vault.ports import ErasureState
@@ -551,6 +554,25 @@ def test_the_sweep_records_every_end_and_asks_for_its_receipt(town: Town) -> Non
     assert not [ref for ref in town.asked() if asked in ref], "nobody had agreed: nobody is told"
     town.carry_out()
     assert verified(town, opened(town, agreed))["record"]["events"][-1]["event_state"] == "expired"
+
+
+def test_what_stands_on_an_ended_consent_is_swept_a_month_later(town: Town) -> None:
+    """Tokens.md section 2: the absolute end of a refresh token is the end of the consent."""
+    agreed, units, at = town.at.agree(), town.at.house.units, town.at.clock
+    client, detail = town.at.reader.record, AggregationConsent(consent_id=agreed.consent)
+    who = (client.id, client.controller, client.party, agreed.consent)
+    grant = TokenGrant("gnt_1", *who, frozenset(), ISSUER, detail, at.now())
+    with units.writing() as unit:
+        unit.tokens.add_grant(grant)
+        unit.tokens.add_refresh(Refresh(digest("r"), grant, "jkt", at.now()))
+        unit.commit()
+    sweep = sweeps(units)["grants"]
+    at.forward(days=200)
+    assert (lapse_all(units), sweep()) == (1, 0)
+    at.forward(days=31)
+    assert [sweep(), sweep()] == [1, 0]
+    with units.reading() as unit:
+        assert unit.tokens.refresh(digest("r")) is None
 
 
 def test_more_than_a_batch_is_swept_at_once(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy import Connection, Engine, event, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from app.sdk.claims import AggregationConsent
 from app.sdk.scopes import Scope
 from app.store.clients import SqlClients
-from app.store.rows.tokens import ReadCounterRow
+from app.store.rows.consents import ConsentEventRow, ConsentRow
+from app.store.rows.tokens import ReadCounterRow, TokenGrantRow
 from app.store.tokens import SqlSigningKeys, SqlTokens
 from app.tokens.minting import digest
 from app.tokens.records import (
@@ -27,6 +28,7 @@ from app.tokens.records import (
     StoredKey,
     TokenGrant,
 )
+from consent.record import State
 
 NOW = datetime(2026, 3, 2, 9, 0, 0, 123456, tzinfo=UTC)
 DETAIL = AggregationConsent(purpose="budget", categories=frozenset({"a", "b"}), consent_id="con_1")
@@ -188,6 +190,37 @@ def test_what_can_never_matter_again_is_removed_in_batches(tokens: SqlTokens) ->
     assert tokens.purge(after, 100) == 6
     assert tokens.purge(after, 100) == 0
     assert tokens.access(TOKEN.digest) is None
+
+
+def test_grants_and_refresh_tokens_go_a_month_after_they_are_over(connection: Connection, tokens: SqlTokens) -> None:
+    """Tokens.md section 2: a refresh token ends with its grant and with the consent; what is over is not kept."""
+    consents = {"lives": State.ACTIVE, "stopped": State.WITHDRAWN}
+    for name, state in consents.items():
+        who = {"controller": "firm", "head": "0" * 64}
+        of = {"subject": "sub_1", "purpose": "budget", "party": "aggregator", "version": 2, "requested_at": NOW}
+        connection.execute(insert(ConsentRow).values(id=name, state=state.value, **who, **of))
+        said = {"controller": "firm", "kind": "k", "body": "{}", "digest": "0" * 64}
+        for version, at in ((1, NOW - timedelta(days=90)), (2, NOW)):
+            connection.execute(insert(ConsentEventRow).values(consent=name, version=version, at=at, **said))
+    for name, consent in (("kept", "lives"), ("ended", "lives"), ("never", "lives"), ("after", "stopped")):
+        grant = replace(GRANT, id=name, consent=consent)
+        tokens.add_grant(grant)
+        if name != "never":
+            tokens.add_refresh(Refresh(digest(name), grant, "jkt", NOW))
+    tokens.end_grant("ended", NOW)
+    tokens.add_code(Code(digest("c"), replace(GRANT, id="never"), "https://a.example/b", "c" * 43, None, NOW))
+    month = NOW + timedelta(days=30)
+    assert tokens.grants_over(month, 10) == []
+    over = month + timedelta(seconds=1)
+    assert set(tokens.grants_over(over, 10)) == {"ended", "after"}, "a code that is still there still ends its grant"
+    tokens.purge(over, 10)
+    gone = tokens.grants_over(over, 10)
+    assert set(gone) == {"ended", "after", "never"}
+    assert len(tokens.grants_over(over, 2)) == 2
+    tokens.drop_grants(gone)
+    assert connection.execute(select(TokenGrantRow.id)).scalars().all() == ["kept"]
+    assert [tokens.refresh(digest(name)) is None for name in ("ended", "after", "kept")] == [True, True, False]
+    assert tokens.grants_over(over, 10) == []
 
 
 def test_a_counter_goes_with_the_last_read_it_counted(connection: Connection, tokens: SqlTokens) -> None:
