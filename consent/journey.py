@@ -107,10 +107,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ChooseSource:
-    """The institution, and the way in when it offers several."""
+    """The institution, and the way in when it offers several; nothing chosen is an empty name and no way."""
 
     institution: str
-    access_path: AccessPath
+    access_path: AccessPath | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ LOOKS: tuple[Look, ...] = (
     Look("journey.shown", "{result}", Who.SUBJECT),
     Look("journey.shown", "{refused}", Who.SUBJECT),
     Look("journey.shown", "{institution}", Who.SUBJECT),
+    Look("journey.shown", "{institution}", Who.SUBJECT, 422, press="button[value=agree]"),
     Look("journey.shown", "{bank facts}", Who.SUBJECT),
     Look("journey.shown", "{bank check}", Who.SUBJECT),
     Look("journey.shown", "{step up}", Who.SUBJECT),

@@ -681,6 +681,10 @@ def test_the_whole_aggregation_journey(town: Town, app: Flask, ana: Visitor, sub
     first = page()
     source = re.findall(r'name="source" value="([^"]+)"', first)[0]
     assert ana.post(path, answer="agree", source="x|nowhere").status_code == 422
+    empty = ana.post(path, answer="agree")
+    assert empty.status_code == 422
+    assert "Choose one of the banks on the page." in empty.text  # consent rule 24: the page again, not an error page
+    assert source in empty.text
     assert ana.post(path, answer="agree", source="unknown|own_credentials").status_code == 422
     ana.post(path, answer="agree", source=source)
     assert 'data-testid="fact-who"' in page()

@@ -92,9 +92,7 @@ def _agree(form: Form) -> Answer:
 
 def _source(form: Form) -> Answer:
     institution, _, path = form.get("source", "").partition("|")
-    if path not in {each.value for each in AccessPath}:
-        raise FormInvalid("source")
-    return ChooseSource(institution, AccessPath(path))
+    return ChooseSource(institution, AccessPath(path) if path in {each.value for each in AccessPath} else None)
 
 
 def _choice(form: Form) -> Answer:
