@@ -364,9 +364,9 @@ def _brought_back(tx: KeyTransaction, stone: Tombstone) -> list[_Found]:
     return [_Found(target, subject_key, doomed, kept)]
 
 
-def partition_of(tx: KeyTransaction, site: ErasureSite, *, lock: bool = False) -> Partition:
+def partition_of(tx: KeyTransaction, site: ErasureSite) -> Partition:
     """Return the partition of a site as it stands; raises `KeyDamaged` where it is gone."""
-    found = tx.partition(site.key_class, site.partition, lock=lock)
+    found = tx.partition(site.key_class, site.partition)
     if found is None:
         raise KeyDamaged
     return found

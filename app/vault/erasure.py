@@ -311,6 +311,17 @@ class Erasures(Requests):
             if not tx.hold(each.id, each.state, self._worker):
                 raise PartitionBusy
 
+    def _hold_keys(self, tx: KeyTransaction, batch: Batch) -> None:
+        """Begin the transaction of a step that changes keys: every partition is held, in order, before the first key.
+
+        Those of targets as well: the key of a class that holds nothing goes without a re-wrap of its partition.
+        """
+        self._hold(tx, batch)
+        sites = {(site.key_class, site.partition) for site in batch.sites}
+        targets = {(each.key_class, each.partition) for member in batch.members for each in member.targets}
+        for key_class, number in sorted(sites | targets):
+            tx.partition(key_class, number, lock=True)
+
     def _move_all(self, tx: KeyTransaction, batch: Batch, new: ErasureState) -> ErasureState:
         for each in batch.members:
             self._move(tx, each, new)
@@ -332,9 +343,7 @@ class Erasures(Requests):
         for each in batch.members:
             self._warm_for_survivors(each)
         with self._store.writing() as tx:
-            self._hold(tx, batch)
-            for site in batch.sites:
-                partition_of(tx, site, lock=True)
+            self._hold_keys(tx, batch)
             for each in batch.members:
                 self._remove_one(tx, each)
             return self._move_all(tx, batch, ErasureState.KEY_ROW_REMOVED)
@@ -416,7 +425,7 @@ class Erasures(Requests):
         # The provider is asked before the transaction: it may be slow, and writers must not wait for it.
         stagings = [self._staging(old, new) for old, new in zip(olds, news, strict=True)]
         with self._store.writing() as tx:
-            self._hold(tx, batch)
+            self._hold_keys(tx, batch)
             for site, old, new, staging in zip(batch.sites, olds, news, stagings, strict=True):
                 tx.stage(staging.all(tx.subject_keys_in(old.key_class, old.number)), new.generation)
                 for member, own in batch.at(site):
@@ -457,7 +466,7 @@ class Erasures(Requests):
             olds = [partition_of(tx, site) for site in batch.sites]
         self._warm([*olds, *map(coming, batch.sites)])
         with self._store.writing() as tx:
-            self._hold(tx, batch)
+            self._hold_keys(tx, batch)
             for site in batch.sites:
                 self._commit_site(tx, batch, site)
             self._move_all(tx, batch, ErasureState.COMMITTED)
@@ -465,7 +474,7 @@ class Erasures(Requests):
         return ErasureState.COMMITTED
 
     def _commit_site(self, tx: KeyTransaction, batch: Batch, site: ErasureSite) -> None:
-        old, new = partition_of(tx, site, lock=True), coming(site)
+        old, new = partition_of(tx, site), coming(site)
         staging = self._staging(old, new)
         tx.stage(staging.missing(tx.subject_keys_in(site.key_class, site.partition)), new.generation)
         if site.key_class is KeyClass.INDEX:

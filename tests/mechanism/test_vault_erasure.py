@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,9 @@ from app.vault.keys import Basis, Keep, KeyClass, Scope, Selector, Target
 from app.vault.ports import ErasureState, Json, RootDescription, RootName, RootState
 from app.vault.providers.file import FileKeyring
 from app.vault.tombstones import Tombstones
+from tests.databases import postgres_database
 from tests.mechanism.vaults import CONTROLLER, SetClock, keyring, open_vault, scope
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait
 
 SUBJECTS = [f"sub_{n}" for n in range(8)]
 GONE, KEPT = SUBJECTS[0], SUBJECTS[1]
@@ -413,6 +415,32 @@ def test_partial_then_whole_of_one_subject_at_once(story: Story) -> None:
         with pytest.raises(Erased):
             story.opens(place)
     assert story.others_open(story.of(GONE))
+
+
+def waiting(engine: Engine) -> bool:
+    asked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with engine.connect() as connection:
+        return bool(connection.execute(text(asked)).all())
+
+
+@pytest.mark.parametrize(("state", "place"), [("caches_evicted", KeyClass.POOL), ("verified", KeyClass.DATA)])
+def test_nobody_holds_a_key_while_waiting_for_a_partition(tmp_path: Path, state: str, place: KeyClass) -> None:
+    """Two that did would wait for each other until PostgreSQL breaks one off: first partitions, in order, then keys."""
+    with postgres_database("keys") as url:
+        story = Story(open_engine(url, keys=True), tmp_path, per_partition=4)
+        story.vault.shred("era_1", [whole(SUBJECTS[0]), whole(SUBJECTS[4])])
+        while story.vault.erasures.state("era_1") != state:
+            story.vault.erasures.advance("era_1")
+        last = max(each.partition for each in story.vault.erasures.journal("era_1").targets if each.key_class is place)
+        with ThreadPoolExecutor(1) as pool, story.engine.begin() as other:
+            held = "SELECT 1 FROM partitions WHERE key_class = :place AND number = :last FOR UPDATE"
+            other.execute(text(held), {"place": place.value, "last": last}).one()
+            stepping = pool.submit(story.vault.erasures.advance, "era_1")
+            wait(partial(waiting, story.engine))
+            assert other.execute(text("SELECT id FROM subject_keys FOR UPDATE NOWAIT")).all()
+            other.rollback()
+            assert stepping.result(PATIENCE) == ORDER[ORDER.index(state) + 1]
+        story.engine.dispose()
 
 
 def test_another_worker_is_kept_out_until_the_lease_runs_out(story: Story) -> None:
