@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import click
 import httpx
 
 from app.cli.configured import settings
+from app.cli.ports import taken
 from app.demo.addresses import Addresses, addresses
 from app.sdk.evidence import verify_bundle
 from app.servicekeys import ServiceKeyError
@@ -117,15 +117,11 @@ def _alone(folder: Path) -> Iterator[None]:
 def _check_ports(at: Addresses) -> None:
     """Say at once that a port is taken; the server would share it with whoever listens there. Raises DemoFailed."""
     for address in (at.issuer, at.safe, at.collector):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", int(_port(address))))
-            except OSError:
-                raise DemoFailed(
-                    f"port {_port(address)} is taken by another program. Choose another, e.g. "
-                    "REGARD_ISSUER=http://localhost:8900; the holder and the component take the two ports behind it"
-                ) from None
+        if taken("127.0.0.1", int(_port(address))):
+            raise DemoFailed(
+                f"port {_port(address)} is taken by another program. Choose another, e.g. "
+                "REGARD_ISSUER=http://localhost:8900; the holder and the component take the two ports behind it"
+            )
 
 
 @contextmanager

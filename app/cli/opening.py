@@ -54,4 +54,5 @@ def report(faulty: policyfiles.PolicyFaults) -> None:
     """Print every fault of a pack on standard error."""
     for problem in faulty.problems:
         click.echo(f"{problem.file}: {problem.key}: {problem.sentence}", err=True)
-    click.echo(f"{faulty.code}: {len(faulty.problems)} problems; nothing was adopted", err=True)
+    count = len(faulty.problems)
+    click.echo(f"{faulty.code}: {count} {'problem' if count == 1 else 'problems'}", err=True)

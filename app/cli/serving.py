@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from app.cli.configured import FAULTY, settings
+from app.cli.ports import taken
 from app.settings import Settings
 from app.vault.process import end_with_parent
 
@@ -49,7 +50,9 @@ def announce(read: Settings) -> None:
 @click.command()
 def serve() -> None:
     """Serve the pages and the API, and carry out the durable work, in one process."""
-    server = _server(settings())
+    read = settings()
+    _refuse_taken(read)
+    server = _server(read)
     refusals: list[int] = []
 
     def refused(number: int, _frame: object) -> None:
@@ -61,6 +64,19 @@ def serve() -> None:
     server.serve()
     if refusals:
         sys.exit(FAULTY)
+
+
+def _refuse_taken(read: Settings) -> None:
+    """Leave when another process listens there: the web server would share the port, and both would answer in turns."""
+    why = taken(read.bind_host, read.port)
+    if why is None:
+        return
+    click.echo(
+        f"port_taken: nothing can listen on port {read.port} of {read.bind_host} ({why.lower()}): stop what does, or "
+        "serve another REGARD_ISSUER or REGARD_BIND_HOST",
+        err=True,
+    )
+    sys.exit(FAULTY)
 
 
 def _server(read: Settings) -> AbstractServer[Any]:

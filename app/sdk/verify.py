@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="regard_sdk.verify", description="Examine an evidence bundle offline.")
+    parser = argparse.ArgumentParser(prog="regard-verify", description="Examine an evidence bundle offline.")
     parser.add_argument("file", help="the bundle")
     parser.add_argument("--key", help="the ledger's verifier key (name+id+base64), or a file that holds it")
     parser.add_argument("--witness", action="append", default=[], help="a witness' verifier key, or a file; repeatable")
@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _key_text(text: str) -> str:
     """Take a verifier key as it is, or read it from the file of that name."""
-    return text if text.count("+") >= 2 and not Path(text).is_file() else Path(text).read_text("utf-8").strip()
+    if Path(text).is_file():
+        return Path(text).read_text("utf-8").strip()
+    if text.count("+") < 2:
+        raise NoteError("note.key", f"neither a verifier key nor a file that holds one: {text}")
+    return text
 
 
 def as_data(report: Report) -> dict[str, object]:

@@ -383,7 +383,7 @@ def _cosign(asked: argparse.Namespace, signer: WitnessSigner) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="regard_sdk.witness", description="Watch a ledger and cosign its checkpoint. Without URL: print the key."
+        prog="regard-witness", description="Watch a ledger and cosign its checkpoint. Without URL: print the key."
     )
     parser.add_argument("url", nargs="?", help="where the service answers, e.g. https://regard.example")
     parser.add_argument("--name", required=True, help="who the witness is, e.g. witness.example/w1")

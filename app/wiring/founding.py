@@ -93,6 +93,12 @@ class SchemaAhead(UnfitDeployment):
     code = "schema_ahead"
 
 
+class DataFolderUnfit(UnfitDeployment):
+    """The data folder is not there and cannot be made."""
+
+    code = "data_folder_unfit"
+
+
 class DatabaseAway(UnfitDeployment):
     """A database does not answer, or will not let us in."""
 

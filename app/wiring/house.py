@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
@@ -36,6 +37,7 @@ from app.wiring.casework import Casework
 from app.wiring.consentwork import consent_work, forms_key
 from app.wiring.founding import (
     BEHIND,
+    DataFolderUnfit,
     ProviderRefused,
     SchemaBehind,
     WorkerRunning,
@@ -229,7 +231,7 @@ def migrate(settings: Settings) -> None:
     """
     from app.store.migrate import upgrade  # noqa: PLC0415 - Alembic, which a process that serves has no use for
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _make_folder(settings.data_dir)
     with _both(settings) as (records, keys):
         ask("REGARD_RECORDS_URL", records)
         ask("REGARD_KEYS_URL", keys)
@@ -240,6 +242,13 @@ def migrate(settings: Settings) -> None:
             upgrade(keys, "keys")
             _make_job_tables(settings, records)
         found(settings, records, keys)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise DataFolderUnfit(f"REGARD_DATA_DIR: {folder} cannot be made: {fault.strerror}") from None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -323,4 +324,22 @@ def test_a_file_and_a_server_are_two(one: str, tmp_path: Path) -> None:
 
 def test_every_refusal_has_a_code_of_its_own() -> None:
     codes = [each.code for each in (UnfitDeployment, *UnfitDeployment.__subclasses__())]
-    assert len(codes) == len(set(codes)) == 15
+    assert len(codes) == len(set(codes)) == 16
+
+
+def test_a_port_that_somebody_listens_on_is_not_shared(said: dict[str, str]) -> None:
+    """Two authorities under one address would answer in turns; nothing is founded either."""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as other:
+        port = other.getsockname()[1]
+        asked = CliRunner().invoke(main, ["serve"], env=said | {"REGARD_ISSUER": f"http://localhost:{port}"})
+    assert (asked.exit_code, asked.stdout) == (1, "")
+    assert asked.stderr.startswith(f"port_taken: nothing can listen on port {port} of 127.0.0.1 (")
+    assert not Path(said["REGARD_DATA_DIR"]).exists()
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(said: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        asked = CliRunner().invoke(main, ["db", "upgrade"], env=said | {"REGARD_DATA_DIR": str(folder)})
+        assert asked.exit_code == 1
+        assert asked.stderr.startswith(f"data_folder_unfit: REGARD_DATA_DIR: {folder} cannot be made: ")

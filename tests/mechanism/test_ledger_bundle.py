@@ -399,6 +399,9 @@ def test_the_command(ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "FAULT removed: listed, yet not here: entries 1" in capsys.readouterr().out
     assert main([str(tmp_path / "none"), "--key", KEY]) == 2
     assert main([str(good), "--key", KEY[:-4] + "AAA="]) == 2
+    capsys.readouterr()
+    assert main([str(good), "--key", "ledger.kye"]) == 2
+    assert "neither a verifier key nor a file that holds one: ledger.kye" in capsys.readouterr().err
 
 
 def test_what_a_forger_wrote_cannot_hide_the_faults_on_the_terminal(
