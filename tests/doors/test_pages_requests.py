@@ -113,6 +113,7 @@ def test_an_erasure_says_what_is_kept_and_why_before_it_is_sent(town: Town, ana:
     ]
     assert kept
     assert all(rule.reason[Locale.EN] in page and rule.legal_ref in page for rule in kept)
+    assert "What serves only against money laundering" in page  # rule 42: said to everyone, of nobody
     assert "You get your copy first" not in page
     both = text(visitor.get(f"{CHECK}?right=erasure&right=access"))
     assert "You get your copy first" in both
