@@ -158,6 +158,13 @@ Answer = ChooseSource | Choose | Confirm | SteppedUp | Continue | Refuse | Back 
 Faults = tuple[Fault, ...]
 
 
+def askable(consent: Consent, policy: Policy) -> bool:
+    """Whether the policy, which may be newer, still has whom and what the question names."""
+    terms = consent.terms
+    bank = terms.institution is None or terms.institution in policy.institutions
+    return bank and terms.purpose in policy.purposes and terms.party in policy.parties
+
+
 def offer(consent: Consent, policy: Policy, journey: Journey) -> Offer:
     """Return what the pages of this consent offer. Raises UnfitError when the journey has no question in it."""
     terms = consent.terms

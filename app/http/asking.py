@@ -116,17 +116,12 @@ def _known(of: Doors, unit: DoorUnit, known: JourneyFacts | None, session: Sessi
         raise NotHere
     at = machine.settled(machine.from_plain(known.progress), record, session.person, of.clock.now())
     script = of.policy.journeys.get(known.script)
-    offered = machine.offer(record, of.policy, script) if script is not None and _listed(of, record) else None
+    offered = (
+        machine.offer(record, of.policy, script) if script is not None and machine.askable(record, of.policy) else None
+    )
     if script is None or offered is None or not machine.stands(offered, at):
         raise QuestionGone(known.id if known.onward else None)
     return Question(known.id, record, script, offered, at, known.onward)
-
-
-def _listed(of: Doors, record: Consent) -> bool:
-    """Whether a newer pack still has what the question names."""
-    terms, policy = record.terms, of.policy
-    bank = terms.institution is None or terms.institution in policy.institutions
-    return bank and terms.purpose in policy.purposes and terms.party in policy.parties
 
 
 def _begin(of: Doors, journey: str, pending: PendingFacts, session: SessionFacts) -> None:
@@ -188,7 +183,7 @@ def put_on_page(record: Consent) -> str:
 
 
 def _keep(of: Doors, journey: str, record: Consent, *, onward: bool) -> None:
-    if not _listed(of, record):
+    if not machine.askable(record, of.policy):
         raise QuestionGone(journey if onward else None)
     script = script_for(of, record)
     with of.unit() as unit:

@@ -344,7 +344,12 @@ def _same(present: Erasure, targets: Sequence[Target]) -> ErasureState:
 def _lock_partitions(tx: KeyTransaction, named: Sequence[tuple[str, str, KeyClass]]) -> None:
     """Hold the partitions of these subjects' keys, in order and before the keys: nobody then waits in a circle."""
     keys = [tx.subject_key(*each) for each in named]
-    for key_class, number in sorted({(key.key_class, key.partition) for key in keys if key is not None}):
+    hold_partitions(tx, [(key.key_class, key.partition) for key in keys if key is not None])
+
+
+def hold_partitions(tx: KeyTransaction, places: Iterable[tuple[KeyClass, int]]) -> None:
+    """Hold these partitions in the one order that everybody holds them in."""
+    for key_class, number in sorted(set(places)):
         tx.partition(key_class, number, lock=True)
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from threading import Lock
 from typing import Final, TypeVar
 
-from app.vault.asking import Requests, journal_of, partition_of
+from app.vault.asking import Requests, hold_partitions, journal_of, partition_of
 from app.vault.batches import Batch
 from app.vault.certificate import certificates, completions
 from app.vault.epochs import Epochs
@@ -319,8 +319,7 @@ class Erasures(Requests):
         self._hold(tx, batch)
         sites = {(site.key_class, site.partition) for site in batch.sites}
         targets = {(each.key_class, each.partition) for member in batch.members for each in member.targets}
-        for key_class, number in sorted(sites | targets):
-            tx.partition(key_class, number, lock=True)
+        hold_partitions(tx, sites | targets)
 
     def _move_all(self, tx: KeyTransaction, batch: Batch, new: ErasureState) -> ErasureState:
         for each in batch.members:

@@ -221,7 +221,7 @@ def _postman(units: Units, seals: OwnSeals, settings: Settings, casework: Casewo
 
 def _sign_in_mail(settings: Settings, units: Units, policy: Policy, profiles: Profiles) -> SignInMail:
     places = Places(settings.issuer, forms_key(settings))
-    return SignInMail(units.writing, policy, units.clock, profiles, places)
+    return SignInMail(units.reading, units.writing, policy, units.clock, profiles, places)
 
 
 def migrate(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from app import letters
 from app.vault.errors import KeyStoreUnavailable, ProviderUnavailable
 from app.workflows.cases import Waits
+from app.workflows.consents import MailQueue, Profiles
 from app.workflows.durable import Handler, Steps
 from consent.policy import Policy
 from consent.ports import Clock, Work
@@ -46,22 +47,6 @@ class SignIns(Protocol):
     def pending(self, ref: str, now: datetime) -> PendingFacts | None: ...
 
 
-class MailQueue(Protocol):
-    """Mail, queued with the unit."""
-
-    def send(
-        self,
-        controller: ControllerId,
-        *,
-        to: str,
-        subject: str,
-        text: str,
-        html: str,
-        kind: str,
-        locale: str = ...,
-    ) -> str: ...
-
-
 class SignInUnit(Protocol):
     """A unit of work that knows sign-ins."""
 
@@ -72,19 +57,6 @@ class SignInUnit(Protocol):
     @property
     def work(self) -> Work: ...
     def commit(self) -> None: ...
-
-
-class ProfileFacts(Protocol):
-    """Where a person is written to."""
-
-    @property
-    def email(self) -> str: ...
-
-
-class Profiles(Protocol):
-    """Subjects' profiles, opened with their keys; a unit of their own."""
-
-    def profile(self, subject: SubjectRef) -> ProfileFacts | None: ...
 
 
 class Places(Protocol):
@@ -98,6 +70,7 @@ class Places(Protocol):
 class SignInMail:
     """Writes to whoever a sign-in is for, while it lasts."""
 
+    reading: Callable[[], AbstractContextManager[SignInUnit]]
     unit: Callable[[], AbstractContextManager[SignInUnit]]
     policy: Policy
     clock: Clock
@@ -115,7 +88,7 @@ class SignInMail:
 
     def _tried(self, ref: str) -> str:
         name, locale, *_attempt = ref.split("/")
-        with self.unit() as unit:
+        with self.reading() as unit:
             found = unit.sign_ins.pending(name, self.clock.now())
         try:
             return self._write(name, Locale(locale), found) if found is not None else _NOTHING

@@ -152,7 +152,7 @@ class Town:
     def write_sign_ins(self, queued: Sequence[tuple[str, str]]) -> None:
         """Carry out what the doors asked for when somebody signed in by mail."""
         places = Places(self.doors.origin, self.doors.key)
-        work = SignInMail(self.unit, self.house.policy, self.clock, self.house.profiles, places)
+        work = SignInMail(self.unit, self.unit, self.house.policy, self.clock, self.house.profiles, places)
         for kind, ref in queued:
             if kind == WRITE:
                 work.write(ref, Straight())
